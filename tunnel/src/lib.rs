@@ -1,0 +1,41 @@
+//! The pure half of dtap: WireGuard peers, cryptokey routing, the paths
+//! datagrams take, and the messages of the session.
+//!
+//! Nothing here opens a socket, reads a clock or blocks. Inputs are
+//! `handle_*(…, now)`, outputs are collected by [`Tunnel::poll_output`]:
+//!
+//! ```text
+//!            handle_packet                    handle_datagram
+//!  device ──────────────────▶ ┌──────────┐ ◀────────────────── udp, session
+//!                             │  Tunnel  │ ◀── handle_message ── session
+//!  timer ── handle_timeout ─▶ └────┬─────┘
+//!                                  ▼ poll_output
+//!              packets ▶ device, datagrams ▶ udp or session, messages ▶ session
+//! ```
+//!
+//! A bad packet is dropped and counted ([`Drops`]); it never is an error that
+//! could end a loop. boringtun reads the monotonic clock by itself; the
+//! feature `mock-time` puts that clock under the control of tests.
+
+#![forbid(unsafe_code)]
+
+mod allowed_ips;
+mod batch;
+mod datagram;
+mod drops;
+mod key;
+mod packet;
+mod path;
+mod peer;
+pub mod session;
+mod tunnel;
+
+pub use batch::Batch;
+pub use drops::{Drop, Drops};
+pub use key::{KeyError, PrivateKey, PublicKey};
+pub use path::{Path, PathMessage, PathPolicy, Seal};
+pub use peer::{PeerConfig, PeerId, PeerStatus};
+pub use tunnel::{Output, Source, Tunnel};
+
+#[cfg(test)]
+mod tests;

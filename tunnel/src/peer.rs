@@ -1,0 +1,410 @@
+//! One peer: its keys, the path its datagrams take, and what is held back
+//! while that path changes.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use boringtun::noise::errors::WireGuardError;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Tunn, TunnResult};
+use ipnet::IpNet;
+
+use crate::datagram::{DATA_OVERHEAD, Datagram, INITIATION};
+use crate::drops::{Drop, Drops};
+use crate::key::{PrivateKey, PublicKey};
+use crate::path::{Path, PathPolicy, Paths, Reports, Route, Seal};
+use crate::tunnel::Output;
+
+/// Names a peer of one [`Tunnel`](crate::Tunnel); never used again for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(u32);
+
+impl PeerId {
+    pub(crate) const fn from_slot(slot: u32) -> Self {
+        Self(slot)
+    }
+}
+
+/// What a peer is made of.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    pub public_key: PublicKey,
+    pub allowed_ips: BTreeSet<IpNet>,
+    pub policy: PathPolicy,
+    /// Whether this end starts handshakes; only the client does, so that a
+    /// restarted server never races it.
+    pub initiates: bool,
+}
+
+/// What is known of a peer at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PeerStatus {
+    /// Where its datagrams are sent.
+    pub path: Option<Path>,
+    /// Time since the keys in use were agreed.
+    pub last_handshake: Option<Duration>,
+    /// Bytes of packets, not of datagrams.
+    pub rx_bytes: u64,
+    pub tx_bytes: u64,
+}
+
+pub(crate) struct Peer {
+    id: PeerId,
+    config: PeerConfig,
+    tunn: Tunn,
+    pub(crate) paths: Paths,
+    reports: Reports,
+    held: VecDeque<Vec<u8>>,
+    receiver: Option<u32>,
+    next_tick: Instant,
+    rx_bytes: u64,
+    tx_bytes: u64,
+}
+
+/// Seconds between keepalives: NATs between VM and host forget a UDP flow
+/// after 60 s, vpnkit's among them.
+const KEEPALIVE: u16 = 25;
+/// How often boringtun's timers, which count in seconds, are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// REKEY_AFTER_TIME of the WireGuard paper, §6.1, here for idle keys too: the
+/// responder cannot ask for new ones once they have lapsed.
+const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
+/// Packets held for the acknowledgement of a switch: 1 s at most.
+const MOST_HELD: usize = 4096;
+
+impl Peer {
+    pub(crate) fn new(
+        id: PeerId,
+        index: u32,
+        key: &PrivateKey,
+        config: PeerConfig,
+        now: Instant,
+    ) -> Self {
+        // The tunnel's own limiter has already counted what gets here.
+        let limiter = Arc::new(RateLimiter::new(
+            &boringtun::x25519::PublicKey::from(*key.public().as_bytes()),
+            u64::MAX,
+        ));
+        let tunn = Tunn::new(
+            key.x25519().clone(),
+            config.public_key.x25519(),
+            None,
+            Some(KEEPALIVE),
+            index,
+            Some(limiter),
+        );
+        Self {
+            id,
+            paths: Paths::new(config.policy),
+            config,
+            tunn,
+            reports: Reports::default(),
+            held: VecDeque::new(),
+            receiver: None,
+            next_tick: now,
+            rx_bytes: 0,
+            tx_bytes: 0,
+        }
+    }
+
+    pub(crate) const fn public_key(&self) -> PublicKey {
+        self.config.public_key
+    }
+
+    pub(crate) fn status(&self) -> PeerStatus {
+        PeerStatus {
+            path: self.paths.current(),
+            last_handshake: self.tunn.time_since_last_handshake(),
+            rx_bytes: self.rx_bytes,
+            tx_bytes: self.tx_bytes,
+        }
+    }
+
+    /// Starts a handshake now, whatever the timers say.
+    pub(crate) fn initiate(&mut self, now: Instant, output: &mut Output) {
+        if self.config.initiates {
+            self.update_timers(now, output);
+            self.emit(now, INITIATION, output, |tunn, slot| {
+                tunn.format_handshake_initiation(slot, true)
+            });
+        }
+    }
+
+    /// Seals a packet for the peer, or holds or drops it.
+    pub(crate) fn seal(
+        &mut self,
+        packet: &[u8],
+        now: Instant,
+        output: &mut Output,
+        drops: &mut Drops,
+    ) {
+        match self.paths.route() {
+            Route::Nowhere => drops.count(Drop::NoPath),
+            Route::Send(_) if self.held.is_empty() => self.send(packet, now, output, drops),
+            Route::Send(_) | Route::Hold if self.held.len() < MOST_HELD => {
+                self.held.push_back(packet.to_vec());
+            }
+            Route::Send(_) | Route::Hold => drops.count(Drop::QueueFull),
+        }
+    }
+
+    /// Opens a datagram of this peer; `allowed` says whether an inner source
+    /// address is its own. `from` is `None` for the session, whose datagrams
+    /// never move the UDP endpoint.
+    pub(crate) fn open(
+        &mut self,
+        datagram: &[u8],
+        head: Datagram,
+        from: Option<SocketAddr>,
+        now: Instant,
+        output: &mut Output,
+        allowed: impl Fn(IpAddr) -> bool,
+    ) -> Result<(), Drop> {
+        if !matches!(head, Datagram::Data { .. }) {
+            self.update_timers(now, output);
+        }
+        let address = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
+        let reply_path = from.map_or(Path::Session, Path::Udp);
+        let mut refused = None;
+        let mut flush = false;
+        let mut empty = false;
+        let mut received = 0;
+        let Output {
+            packets, datagrams, ..
+        } = output;
+        packets.push_with(datagram.len().max(INITIATION), |slot| {
+            match self.tunn.decapsulate(Some(address), datagram, slot) {
+                TunnResult::Done => empty = true,
+                TunnResult::Err(error) => refused = Some(refusal(&error)),
+                TunnResult::WriteToNetwork(reply) => {
+                    flush = true;
+                    datagrams.push((self.id, reply_path), reply);
+                }
+                TunnResult::WriteToTunnelV4(packet, source) if allowed(source.into()) => {
+                    received = packet.len();
+                    return Some(((), received));
+                }
+                TunnResult::WriteToTunnelV6(packet, source) if allowed(source.into()) => {
+                    received = packet.len();
+                    return Some(((), received));
+                }
+                TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => {
+                    refused = Some(Drop::SourceNotAllowed);
+                }
+            }
+            None
+        });
+        self.rx_bytes += received as u64;
+        match refused {
+            None | Some(Drop::SourceNotAllowed | Drop::MalformedPacket) => {
+                self.note_authentic(head, from, empty, now);
+            }
+            Some(_) => {}
+        }
+        if flush && self.config.initiates {
+            self.flush_queue(now, output);
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Everything that time or an earlier event made due.
+    pub(crate) fn settle(&mut self, now: Instant, output: &mut Output, drops: &mut Drops) {
+        self.paths.handle_timeout(now);
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            self.tick(now, output);
+        }
+        self.probe(now, output);
+        if !self.paths.is_holding() {
+            for packet in std::mem::take(&mut self.held) {
+                self.seal(&packet, now, output, drops);
+            }
+        }
+        if self.paths.has_session() {
+            let messages = [self.paths.poll_message(), self.reports.poll(now)];
+            let messages = messages.into_iter().flatten();
+            output
+                .messages
+                .extend(messages.map(|message| (self.id, message)));
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self, now: Instant) -> Instant {
+        let reports = self.reports.poll_timeout();
+        let others = [
+            self.paths.poll_timeout(now),
+            reports.filter(|_| self.paths.has_session()),
+        ];
+        others
+            .into_iter()
+            .flatten()
+            .fold(self.next_tick, Instant::min)
+    }
+
+    fn note_authentic(
+        &mut self,
+        head: Datagram,
+        from: Option<SocketAddr>,
+        empty: bool,
+        now: Instant,
+    ) {
+        let (Datagram::Data { receiver, .. } | Datagram::Response { receiver }) = head else {
+            if let (Datagram::Initiation, Some(from)) = (head, from) {
+                self.paths.authenticated(from, now);
+            }
+            return;
+        };
+        if let Some(from) = from {
+            self.paths.authenticated(from, now);
+            if let Datagram::Data { receiver, counter } = head {
+                let seal = Seal {
+                    index: receiver,
+                    counter,
+                };
+                self.reports.authenticated(from, seal, now);
+                if empty {
+                    self.reports.probed(from, now);
+                }
+            }
+        }
+        if self.receiver.replace(receiver) != Some(receiver) {
+            self.paths.established(now);
+        }
+    }
+
+    fn tick(&mut self, now: Instant, output: &mut Output) {
+        self.update_timers(now, output);
+        let age = self.tunn.time_since_last_handshake();
+        if self.config.initiates && age.is_none_or(|age| age >= REKEY_AFTER_TIME) {
+            self.emit(now, INITIATION, output, |tunn, slot| {
+                tunn.format_handshake_initiation(slot, false)
+            });
+        }
+    }
+
+    /// boringtun dates whatever happens by its last look at the clock, which
+    /// may be a night's sleep ago: it looks before each handshake message.
+    ///
+    /// A responder lends it too little room for an initiation. One that was
+    /// begun and not sent would be one that nobody answers, and 90 s later
+    /// boringtun would throw away all keys for it.
+    fn update_timers(&mut self, now: Instant, output: &mut Output) {
+        let room = if self.config.initiates {
+            INITIATION
+        } else {
+            DATA_OVERHEAD
+        };
+        self.emit(now, room, output, |tunn, slot| tunn.update_timers(slot));
+    }
+
+    fn send(&mut self, packet: &[u8], now: Instant, output: &mut Output, drops: &mut Drops) {
+        if !self.config.initiates && !self.has_keys() {
+            return drops.count(Drop::Initiation);
+        }
+        self.tx_bytes += packet.len() as u64;
+        let capacity = (packet.len() + DATA_OVERHEAD).max(INITIATION);
+        self.emit(now, capacity, output, |tunn, slot| {
+            tunn.encapsulate(packet, slot)
+        });
+    }
+
+    fn has_keys(&self) -> bool {
+        self.tunn.time_since_last_handshake().is_some()
+    }
+
+    fn probe(&mut self, now: Instant, output: &mut Output) {
+        for address in self.paths.due_probes(now) {
+            let mut seal = None;
+            if self.has_keys() {
+                let tag = (self.id, Path::Udp(address));
+                output.datagrams.push_with(INITIATION, |slot| {
+                    let TunnResult::WriteToNetwork(probe) = self.tunn.encapsulate(&[], slot) else {
+                        return None;
+                    };
+                    seal = seal_of(probe);
+                    seal.map(|_| (tag, probe.len()))
+                });
+            }
+            self.paths.probed(address, seal, now);
+        }
+    }
+
+    /// Sends what boringtun queued while there were no keys.
+    fn flush_queue(&mut self, now: Instant, output: &mut Output) {
+        loop {
+            let before = output.datagrams.len();
+            self.emit(now, usize::from(u16::MAX), output, |tunn, slot| {
+                tunn.decapsulate(None, &[], slot)
+            });
+            if output.datagrams.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Lets boringtun write one datagram and sends it the way its kind goes.
+    fn emit(
+        &mut self,
+        now: Instant,
+        capacity: usize,
+        output: &mut Output,
+        write: impl for<'a> FnOnce(&mut Tunn, &'a mut [u8]) -> TunnResult<'a>,
+    ) {
+        let Self {
+            id, tunn, paths, ..
+        } = self;
+        output.datagrams.push_with(capacity, |slot| {
+            let TunnResult::WriteToNetwork(datagram) = write(tunn, slot) else {
+                return None;
+            };
+            let path = match seal_of(datagram) {
+                Some(seal) => {
+                    let path = data_path(paths)?;
+                    paths.sent(path, seal, now);
+                    Some(path)
+                }
+                None => paths.handshake_path(now),
+            };
+            path.map(|path| ((*id, path), datagram.len()))
+        });
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("id", &self.id)
+            .field("config", &self.config)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keepalives and what boringtun had queued do not wait for a switch.
+fn data_path(paths: &Paths) -> Option<Path> {
+    match paths.route() {
+        Route::Send(path) => Some(path),
+        Route::Hold => Some(Path::Session),
+        Route::Nowhere => None,
+    }
+}
+
+fn seal_of(datagram: &[u8]) -> Option<Seal> {
+    match Datagram::parse(datagram)? {
+        Datagram::Data { receiver, counter } => Some(Seal {
+            index: receiver,
+            counter,
+        }),
+        Datagram::Initiation | Datagram::Response { .. } | Datagram::CookieReply { .. } => None,
+    }
+}
+
+const fn refusal(error: &WireGuardError) -> Drop {
+    if matches!(error, WireGuardError::InvalidPacket) {
+        Drop::MalformedPacket
+    } else {
+        Drop::NotAuthentic
+    }
+}

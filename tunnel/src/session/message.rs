@@ -1,0 +1,96 @@
+//! The messages themselves, as JSON: read by people in a trace, and open to
+//! new fields.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::version::Hello;
+use crate::key::PublicKey;
+use crate::path::PathMessage;
+
+/// Everything but datagrams.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "kebab-case")]
+pub enum Message {
+    Hello(Hello),
+    /// The client asks to be let in.
+    Pair {
+        public_key: PublicKey,
+        /// Prefixes the host uses: no tunnel address is taken from them.
+        used: BTreeSet<IpNet>,
+        /// Where the host may be reachable by UDP.
+        candidates: Vec<SocketAddr>,
+        /// The host's UDP port, for the addresses that only the VM knows.
+        port: u16,
+        /// False if the user wants the session only.
+        udp: bool,
+    },
+    Paired(Paired),
+    /// What this client wants to be reachable, all of it, each time.
+    Plan {
+        generation: u64,
+        attachments: Vec<Attachment>,
+    },
+    /// The plan of this generation is in force, but for `problems`.
+    PlanDone {
+        generation: u64,
+        problems: Vec<String>,
+    },
+    /// The host's addresses have changed.
+    Candidates {
+        candidates: Vec<SocketAddr>,
+    },
+    Heartbeat,
+    Path(PathMessage),
+    /// The client leaves for good: undo everything now. The server answers
+    /// with the same when it is done.
+    Bye,
+    /// The server cannot go on; the text is for the user.
+    Failed {
+        error: String,
+    },
+    /// Something a newer version says.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the server allots to one client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paired {
+    pub public_key: PublicKey,
+    /// The host's addresses in the tunnel, IPv4 first; stable per client key.
+    pub host: Vec<IpAddr>,
+    /// The server's own, in the same prefixes.
+    pub server: Vec<IpAddr>,
+    /// The prefixes both are taken from.
+    pub prefixes: Vec<IpNet>,
+    /// Where the server may be reachable by UDP.
+    pub candidates: Vec<SocketAddr>,
+    /// The server's UDP port, for addresses that only the client knows.
+    pub port: u16,
+}
+
+/// What the server does so that one Docker network is reachable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The network's name, for messages to people.
+    pub network: String,
+    /// The interface of the VM its containers are behind.
+    pub interface: String,
+    pub subnets: BTreeSet<IpNet>,
+    /// Containers that could not answer the host's own address.
+    pub masquerade: BTreeSet<IpAddr>,
+}
+
+impl Message {
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub(super) fn from_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(bytes)
+    }
+}

@@ -1,0 +1,348 @@
+//! All peers of one interface.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use boringtun::noise::handshake::parse_handshake_anon;
+use boringtun::noise::rate_limiter::RateLimiter;
+use boringtun::noise::{Packet, Tunn, TunnResult};
+use boringtun::x25519;
+use ipnet::IpNet;
+use rand_core::{OsRng, RngCore as _};
+
+use crate::allowed_ips::AllowedIps;
+use crate::batch::Batch;
+use crate::datagram::Datagram;
+use crate::drops::{Drop, Drops};
+use crate::key::{PrivateKey, PublicKey};
+use crate::packet::Addresses;
+use crate::path::{Path, PathMessage};
+use crate::peer::{Peer, PeerConfig, PeerId, PeerStatus};
+
+/// Where a datagram came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The session of this peer.
+    Session(PeerId),
+    Udp(SocketAddr),
+}
+
+/// What the tunnel wants done, in order: datagrams before messages, so that a
+/// `Switch` follows all it speaks of.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// For UDP or a session.
+    pub datagrams: Batch<(PeerId, Path)>,
+    /// For the device.
+    pub packets: Batch<()>,
+    /// For sessions.
+    pub messages: Vec<(PeerId, PathMessage)>,
+}
+
+impl Output {
+    pub fn is_empty(&self) -> bool {
+        self.datagrams.is_empty() && self.packets.is_empty() && self.messages.is_empty()
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.datagrams.clear();
+        self.packets.clear();
+        self.messages.clear();
+    }
+}
+
+/// Peers, cryptokey routing and what is due when.
+///
+/// Call `handle_*` for whatever arrived, then [`Self::poll_output`], act on
+/// it, and wait until [`Self::poll_timeout`] or the next arrival.
+#[derive(Debug)]
+pub struct Tunnel {
+    key: PrivateKey,
+    limiter: Limiter,
+    peers: HashMap<PeerId, Peer>,
+    indices: HashMap<u32, PeerId>,
+    keys: HashMap<PublicKey, PeerId>,
+    allowed_ips: AllowedIps,
+    local: BTreeSet<IpAddr>,
+    inner: BTreeSet<IpNet>,
+    next_id: u32,
+    dirty: Vec<PeerId>,
+    deadline: Option<Instant>,
+    output: Output,
+    drops: Drops,
+}
+
+struct Limiter(RateLimiter);
+
+impl std::fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Limiter")
+    }
+}
+
+/// Handshake messages per second from strangers before cookies are asked for.
+const HANDSHAKES_PER_SECOND: u64 = 100;
+/// boringtun keeps 8 bits of each 32-bit index for its own sessions.
+const SESSION_BITS: u32 = 8;
+
+impl Tunnel {
+    pub fn new(key: PrivateKey) -> Self {
+        let public = x25519::PublicKey::from(*key.public().as_bytes());
+        Self {
+            limiter: Limiter(RateLimiter::new(&public, HANDSHAKES_PER_SECOND)),
+            key,
+            peers: HashMap::new(),
+            indices: HashMap::new(),
+            keys: HashMap::new(),
+            allowed_ips: AllowedIps::default(),
+            local: BTreeSet::new(),
+            inner: BTreeSet::new(),
+            next_id: 0,
+            dirty: Vec::new(),
+            deadline: None,
+            output: Output::default(),
+            drops: Drops::default(),
+        }
+    }
+
+    pub fn public_key(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    /// Adds a peer; one with the same key is replaced, and with it its keys.
+    pub fn add_peer(&mut self, config: PeerConfig, now: Instant) -> PeerId {
+        if let Some(old) = self.keys.get(&config.public_key).copied() {
+            self.remove_peer(old);
+        }
+        let id = PeerId::from_slot(self.next_id);
+        self.next_id += 1;
+        let index = self.free_index();
+        self.indices.insert(index, id);
+        self.keys.insert(config.public_key, id);
+        self.allowed_ips.set(id, &config.allowed_ips);
+        let peer = Peer::new(id, index, &self.key, config, now);
+        self.peers.insert(id, peer);
+        self.touch(id);
+        id
+    }
+
+    pub fn remove_peer(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.remove(&id) {
+            self.keys.remove(&peer.public_key());
+            self.indices.retain(|_, owner| *owner != id);
+            self.allowed_ips.remove(id);
+        }
+    }
+
+    pub fn set_allowed_ips(&mut self, id: PeerId, allowed_ips: &BTreeSet<IpNet>) {
+        if self.peers.contains_key(&id) {
+            self.allowed_ips.set(id, allowed_ips);
+        }
+    }
+
+    /// Addresses of this end's interface. macOS hands packets for them to the
+    /// utun's reader; they go back to the device.
+    pub fn set_local(&mut self, addresses: BTreeSet<IpAddr>) {
+        self.local = addresses;
+    }
+
+    /// Prefixes reached through a tunnel. Datagrams from them are ignored, and
+    /// none is sent to them: a tunnel must not carry itself.
+    pub fn set_inner(&mut self, prefixes: BTreeSet<IpNet>) {
+        self.inner = prefixes;
+        for peer in self.peers.values_mut() {
+            peer.paths.leave(&self.inner);
+        }
+    }
+
+    pub fn set_candidates(&mut self, id: PeerId, addresses: &[SocketAddr], now: Instant) {
+        let inner = &self.inner;
+        let outside = |address: &&SocketAddr| !inner.iter().any(|net| net.contains(&address.ip()));
+        let addresses: Vec<_> = addresses.iter().filter(outside).copied().collect();
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.paths.set_candidates(&addresses, now);
+            self.touch(id);
+        }
+    }
+
+    /// A session to the peer begins; the end that initiates shakes hands anew.
+    pub fn handle_session_up(&mut self, id: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.paths.session_up(now);
+            peer.initiate(now, &mut self.output);
+            self.touch(id);
+        }
+    }
+
+    /// Something arrived over the peer's session, if only a heartbeat.
+    pub fn handle_session_heard(&mut self, id: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.paths.session_heard(now);
+        }
+    }
+
+    pub fn handle_session_down(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.paths.session_down();
+            self.touch(id);
+        }
+    }
+
+    /// A packet from the device.
+    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        let Some(addresses) = Addresses::of(packet) else {
+            return self.drops.count(Drop::MalformedPacket);
+        };
+        if self.local.contains(&addresses.destination) {
+            return self.output.packets.push((), packet);
+        }
+        let Some(id) = self.allowed_ips.owner(addresses.destination) else {
+            return self.drops.count(Drop::NoPeer);
+        };
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.seal(packet, now, &mut self.output, &mut self.drops);
+            self.touch(id);
+        }
+    }
+
+    /// A datagram from UDP or from a session.
+    pub fn handle_datagram(&mut self, source: Source, datagram: &[u8], now: Instant) {
+        let Some(head) = Datagram::parse(datagram) else {
+            return self.drops.count(Drop::MalformedDatagram);
+        };
+        let (id, from) = match source {
+            Source::Session(id) => (Some(id), None),
+            Source::Udp(from) if self.inner.iter().any(|net| net.contains(&from.ip())) => {
+                return self.drops.count(Drop::NoPath);
+            }
+            Source::Udp(from) => (self.sender(head, datagram, from), Some(from)),
+        };
+        let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
+            return self.drops.count(Drop::UnknownPeer);
+        };
+        let allowed_ips = &self.allowed_ips;
+        let allowed = |source| allowed_ips.owner(source) == Some(id);
+        if let Err(reason) = peer.open(datagram, head, from, now, &mut self.output, allowed) {
+            self.drops.count(reason);
+        }
+        self.touch(id);
+    }
+
+    /// A path message from the peer's session.
+    pub fn handle_message(&mut self, id: PeerId, message: &PathMessage, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        match message {
+            PathMessage::Switch { attempt } => {
+                let answer = PathMessage::SwitchAck { attempt: *attempt };
+                self.output.messages.push((id, answer));
+            }
+            PathMessage::Unknown => {}
+            PathMessage::SwitchAck { attempt } => peer.paths.acknowledged(*attempt),
+            PathMessage::Report { seals } => {
+                for seal in seals {
+                    peer.paths.reported(*seal, now);
+                }
+            }
+        }
+        self.touch(id);
+    }
+
+    /// Does what time made due; call at [`Self::poll_timeout`] or later.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.limiter.0.reset_count();
+        self.deadline = None;
+        self.dirty.clear();
+        let ids: Vec<_> = self.peers.keys().copied().collect();
+        for id in ids {
+            self.settle(id, now);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is next due; `None` without peers.
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Moves everything that is to be done into `output`, which must be clear.
+    pub fn poll_output(&mut self, now: Instant, output: &mut Output) {
+        while let Some(id) = self.dirty.pop() {
+            self.settle(id, now);
+        }
+        std::mem::swap(output, &mut self.output);
+    }
+
+    pub fn status(&self, id: PeerId) -> Option<PeerStatus> {
+        self.peers.get(&id).map(Peer::status)
+    }
+
+    pub const fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
+    /// Whose datagram it is, without trusting it yet. An initiation names its
+    /// sender under our key only, which costs a Diffie-Hellman: strangers are
+    /// limited and asked for cookies first (WireGuard paper, §5.3).
+    fn sender(&mut self, head: Datagram, datagram: &[u8], from: SocketAddr) -> Option<PeerId> {
+        let receiver = match head {
+            Datagram::Response { receiver }
+            | Datagram::CookieReply { receiver }
+            | Datagram::Data { receiver, .. } => receiver,
+            Datagram::Initiation => return self.initiator(datagram, from),
+        };
+        self.indices.get(&(receiver >> SESSION_BITS)).copied()
+    }
+
+    fn initiator(&mut self, datagram: &[u8], from: SocketAddr) -> Option<PeerId> {
+        let mut cookie = [0; 64];
+        match self
+            .limiter
+            .0
+            .verify_packet(Some(from.ip()), datagram, &mut cookie)
+        {
+            Ok(_) => {}
+            Err(TunnResult::WriteToNetwork(reply)) => {
+                let nobody = PeerId::from_slot(u32::MAX);
+                self.output.datagrams.push((nobody, Path::Udp(from)), reply);
+                return None;
+            }
+            Err(_) => return None,
+        }
+        let Ok(Packet::HandshakeInit(initiation)) = Tunn::parse_incoming_packet(datagram) else {
+            return None;
+        };
+        let public = x25519::PublicKey::from(*self.key.public().as_bytes());
+        let half = parse_handshake_anon(self.key.x25519(), &public, &initiation).ok()?;
+        let key = PublicKey::from_bytes(half.peer_static_public);
+        self.keys.get(&key).copied()
+    }
+
+    fn settle(&mut self, id: PeerId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.settle(now, &mut self.output, &mut self.drops);
+            let due = peer.poll_timeout(now).max(now + SOONEST);
+            self.deadline = Some(self.deadline.map_or(due, |other| other.min(due)));
+        }
+    }
+
+    fn touch(&mut self, id: PeerId) {
+        if self.dirty.last() != Some(&id) && !self.dirty.contains(&id) {
+            self.dirty.push(id);
+        }
+    }
+
+    fn free_index(&self) -> u32 {
+        loop {
+            let index = OsRng.next_u32() >> SESSION_BITS;
+            if !self.indices.contains_key(&index) {
+                return index;
+            }
+        }
+    }
+}
+
+/// Timers finer than this would only cost wake-ups.
+const SOONEST: Duration = Duration::from_millis(5);
