@@ -1,0 +1,239 @@
+//! Moves batches between device, UDP, sessions and the [`Tunnel`].
+//!
+//! One task owns the tunnel; nothing is locked. Everyone else holds a
+//! [`Driver`], which sends that task events and calls.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use dtap_tunnel::session::Message;
+use dtap_tunnel::{Batch, Output, Path, PathMessage, PeerId, Source, Tunnel};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::device::Device;
+use crate::session::Outgoing;
+use crate::udp::{Buffers, Udp};
+
+/// A handle to the running driver; the driver ends with the last one.
+#[derive(Debug, Clone)]
+pub struct Driver {
+    events: mpsc::Sender<Event>,
+    detached: mpsc::UnboundedSender<(PeerId, u64)>,
+}
+
+enum Event {
+    Call(Call),
+    Attach(PeerId, Outgoing),
+    Datagrams(PeerId, Batch<()>),
+    Message(PeerId, PathMessage),
+}
+
+struct Call(Box<dyn FnOnce(&mut Tunnel, Instant) + Send>);
+
+struct Task {
+    tunnel: Tunnel,
+    device: Device,
+    udp: Udp,
+    sessions: HashMap<PeerId, Outgoing>,
+    events: mpsc::Receiver<Event>,
+    detached: mpsc::UnboundedReceiver<(PeerId, u64)>,
+    output: Output,
+}
+
+/// Events that wait for the driver before their senders do.
+const EVENTS: usize = 256;
+
+/// Starts the driver. The future ends when all handles are dropped, or with
+/// the error that broke the device or a socket.
+pub fn start(
+    tunnel: Tunnel,
+    device: Device,
+    mut udp: Udp,
+) -> (Driver, impl Future<Output = io::Result<()>> + Send) {
+    udp.ignore_interface(device.index());
+    let (events, receiver) = mpsc::channel(EVENTS);
+    let (detached, detachments) = mpsc::unbounded_channel();
+    let task = Task {
+        tunnel,
+        device,
+        udp,
+        sessions: HashMap::new(),
+        events: receiver,
+        detached: detachments,
+        output: Output::default(),
+    };
+    (Driver { events, detached }, task.run())
+}
+
+impl Driver {
+    /// Runs `call` between two batches and returns what it returns; `None` if
+    /// the driver has ended.
+    pub async fn call<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Tunnel, Instant) -> R + Send + 'static,
+    ) -> Option<R> {
+        let (reply, result) = oneshot::channel();
+        let call = Call(Box::new(move |tunnel, now| {
+            // The caller may have been cancelled; the call still counts.
+            let _ = reply.send(call(tunnel, now));
+        }));
+        self.events.send(Event::Call(call)).await.ok()?;
+        result.await.ok()
+    }
+
+    pub(crate) async fn attach(&self, peer: PeerId, outgoing: Outgoing) {
+        self.send(Event::Attach(peer, outgoing)).await;
+    }
+
+    pub(crate) fn detach(&self, peer: PeerId, session: u64) {
+        // An ended driver has no sessions.
+        let _ = self.detached.send((peer, session));
+    }
+
+    /// Datagrams of the peer's session; an empty batch says it is alive.
+    pub(crate) async fn datagrams(&self, peer: PeerId, datagrams: Batch<()>) {
+        self.send(Event::Datagrams(peer, datagrams)).await;
+    }
+
+    pub(crate) async fn message(&self, peer: PeerId, message: PathMessage) {
+        self.send(Event::Message(peer, message)).await;
+    }
+
+    async fn send(&self, event: Event) {
+        // An ended driver has reported why by its future.
+        let _ = self.events.send(event).await;
+    }
+}
+
+impl Task {
+    async fn run(mut self) -> io::Result<()> {
+        let mut packets = Batch::new();
+        let mut datagrams = Batch::<SocketAddr>::new();
+        let mut buffers = Buffers::default();
+        loop {
+            let deadline = self.tunnel.poll_timeout();
+            tokio::select! {
+                received = self.device.recv(&mut packets) => {
+                    received?;
+                    let now = Instant::now();
+                    for ((), packet) in packets.iter() {
+                        self.tunnel.handle_packet(packet, now);
+                    }
+                    packets.clear();
+                }
+                received = self.udp.recv(&mut buffers, &mut datagrams) => {
+                    received?;
+                    let now = Instant::now();
+                    for (from, datagram) in datagrams.iter() {
+                        self.tunnel.handle_datagram(Source::Udp(*from), datagram, now);
+                    }
+                    datagrams.clear();
+                }
+                event = self.events.recv() => match event {
+                    Some(event) => self.handle(event, Instant::now()),
+                    None => return Ok(()),
+                },
+                Some((peer, session)) = self.detached.recv() => self.detach(peer, session),
+                () = sleep_until(deadline) => self.tunnel.handle_timeout(Instant::now()),
+            }
+            self.flush(Instant::now()).await;
+        }
+    }
+
+    fn handle(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Call(Call(call)) => call(&mut self.tunnel, now),
+            Event::Attach(peer, outgoing) => {
+                self.sessions.insert(peer, outgoing);
+                self.tunnel.handle_session_up(peer, now);
+            }
+            Event::Datagrams(peer, datagrams) => {
+                self.tunnel.handle_session_heard(peer, now);
+                for ((), datagram) in datagrams.iter() {
+                    self.tunnel
+                        .handle_datagram(Source::Session(peer), datagram, now);
+                }
+            }
+            Event::Message(peer, message) => {
+                self.tunnel.handle_session_heard(peer, now);
+                self.tunnel.handle_message(peer, &message, now);
+            }
+        }
+    }
+
+    fn detach(&mut self, peer: PeerId, session: u64) {
+        if self
+            .sessions
+            .get(&peer)
+            .is_some_and(|known| known.id() == session)
+        {
+            self.sessions.remove(&peer);
+            self.tunnel.handle_session_down(peer);
+        }
+    }
+
+    async fn flush(&mut self, now: Instant) {
+        let mut output = std::mem::take(&mut self.output);
+        self.tunnel.poll_output(now, &mut output);
+        self.device.send(&output.packets).await;
+        self.send_datagrams(&output.datagrams).await;
+        for (peer, message) in output.messages.drain(..) {
+            if let Some(session) = self.sessions.get(&peer) {
+                session.message(&Message::Path(message));
+            }
+        }
+        output.clear();
+        self.output = output;
+    }
+
+    /// Sends runs of datagrams that go the same way; by UDP equally long ones
+    /// in one system call.
+    async fn send_datagrams(&self, datagrams: &Batch<(PeerId, Path)>) {
+        let mut rest = datagrams.items();
+        while let Some(((peer, path), first)) = rest.first() {
+            let length = first.len();
+            let same_way = |(tag, _): &&((PeerId, Path), _)| *tag == (*peer, *path);
+            let run = rest.iter().take_while(same_way).count();
+            let run = match path {
+                Path::Session => run,
+                Path::Udp(_) => equally_long(&rest[..run], length),
+            };
+            let end = rest[run - 1].1.end;
+            match path {
+                Path::Udp(to) => {
+                    let contents = &datagrams.bytes()[first.start..end];
+                    self.udp.send(*to, contents, length).await;
+                }
+                Path::Session => {
+                    if let Some(session) = self.sessions.get(peer) {
+                        let bytes = datagrams.bytes();
+                        session
+                            .datagrams(rest[..run].iter().map(|(_, range)| &bytes[range.clone()]));
+                    }
+                }
+            }
+            rest = &rest[run..];
+        }
+    }
+}
+
+/// How many from the first are of `length`, with one shorter one at the end.
+fn equally_long<T>(items: &[(T, std::ops::Range<usize>)], length: usize) -> usize {
+    let equal = items
+        .iter()
+        .take_while(|(_, range)| range.len() == length)
+        .count();
+    let shorter = items
+        .get(equal)
+        .is_some_and(|(_, range)| range.len() < length);
+    equal + usize::from(shorter)
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,299 @@
+//! What is to change so that the kernel's ruleset is what it should be. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::FirewallConfig;
+use super::expression::{self, Expression};
+use super::ruleset::{self, Direction, Hook, Ruleset, Set};
+
+/// A ruleset as the kernel lists it, as far as it matters here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    /// Counts the changes of the ruleset by anybody.
+    pub(super) generation: u32,
+    pub(super) tables: Vec<Table>,
+    pub(super) chains: Vec<Chain>,
+    /// In their order within each chain.
+    pub(super) rules: Vec<Rule>,
+    /// Those of our table.
+    pub(super) sets: BTreeMap<String, BTreeSet<Vec<u8>>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    pub(super) family: u8,
+    pub(super) name: String,
+    /// Dormant, or owned by a process: nobody else may change it.
+    pub(super) flags: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ChainId {
+    pub(super) family: u8,
+    pub(super) table: String,
+    pub(super) name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub(super) id: ChainId,
+    /// None unless the kernel itself calls the chain.
+    pub(super) base: Option<Base>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) kind: String,
+    pub(super) hook: u32,
+    pub(super) priority: i32,
+    pub(super) drops: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) chain: ChainId,
+    pub(super) handle: u64,
+    /// Whether it carries our mark.
+    pub(super) marked: bool,
+    /// None if it does what none of our rules does.
+    pub(super) expressions: Option<Vec<Expression>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Our table with these elements instead of whatever stands there.
+    ReplaceTable(BTreeMap<Set, BTreeSet<Vec<u8>>>),
+    DeleteTable,
+    AddElements(Set, BTreeSet<Vec<u8>>),
+    DeleteElements(Set, BTreeSet<Vec<u8>>),
+    /// At the head of a chain of somebody else's.
+    InsertAccept(ChainId, Direction),
+    DeleteRule(ChainId, u64),
+}
+
+/// The changes that make the ruleset what `config` says; none if it is.
+pub(super) fn set(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
+    let mut changes = table(snapshot, config);
+    changes.extend(accepts(snapshot, &config.interface));
+    changes
+}
+
+/// The changes that leave nothing of ours, whatever interface it was for.
+pub(super) fn clear(snapshot: &Snapshot) -> Vec<Change> {
+    let accepts = snapshot
+        .rules
+        .iter()
+        .filter(|rule| rule.marked && !rule.chain.is_ours());
+    let mut changes: Vec<_> = accepts
+        .map(|rule| Change::DeleteRule(rule.chain.clone(), rule.handle))
+        .collect();
+    if snapshot.own_table().is_some() {
+        changes.push(Change::DeleteTable);
+    }
+    changes
+}
+
+impl Snapshot {
+    /// Whether an engine filters by nf_tables, be it through iptables.
+    pub(super) fn has_docker(&self) -> bool {
+        self.chains
+            .iter()
+            .any(|chain| is_docker_user(&chain.id) || chain.id.table == DOCKER_BRIDGES)
+    }
+
+    fn own_table(&self) -> Option<&Table> {
+        self.tables
+            .iter()
+            .find(|table| table.family == INET && table.name == ruleset::TABLE)
+    }
+
+    fn table_flags(&self, chain: &ChainId) -> u32 {
+        let same = |table: &&Table| table.family == chain.family && table.name == chain.table;
+        self.tables.iter().find(same).map_or(0, |table| table.flags)
+    }
+}
+
+impl ChainId {
+    fn is_ours(&self) -> bool {
+        self.family == INET && self.table == ruleset::TABLE
+    }
+}
+
+impl Hook {
+    /// `enum nf_inet_hooks`.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Prerouting => libc::NF_INET_PRE_ROUTING as u32,
+            Self::Forward => libc::NF_INET_FORWARD as u32,
+            Self::Postrouting => libc::NF_INET_POST_ROUTING as u32,
+        }
+    }
+}
+
+fn table(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
+    let wanted = elements(config);
+    if !is_intact(snapshot, &Ruleset::new(&config.interface)) {
+        return vec![Change::ReplaceTable(wanted)];
+    }
+    let mut changes = Vec::new();
+    for (set, keys) in wanted {
+        let present = &snapshot.sets[set.name()];
+        let added: BTreeSet<_> = keys.difference(present).cloned().collect();
+        let deleted: BTreeSet<_> = present.difference(&keys).cloned().collect();
+        if !added.is_empty() {
+            changes.push(Change::AddElements(set, added));
+        }
+        if !deleted.is_empty() {
+            changes.push(Change::DeleteElements(set, deleted));
+        }
+    }
+    changes
+}
+
+fn elements(config: &FirewallConfig) -> BTreeMap<Set, BTreeSet<Vec<u8>>> {
+    let mut elements: BTreeMap<_, BTreeSet<_>> = Set::ALL.map(|set| (set, BTreeSet::new())).into();
+    for (address, bridge) in &config.attached {
+        let set = if address.is_ipv4() {
+            Set::Attached4
+        } else {
+            Set::Attached6
+        };
+        elements
+            .entry(set)
+            .or_default()
+            .insert(expression::key(*address, Some(bridge)));
+    }
+    for address in &config.masquerade {
+        let set = if address.is_ipv4() {
+            Set::Masquerade4
+        } else {
+            Set::Masquerade6
+        };
+        elements
+            .entry(set)
+            .or_default()
+            .insert(expression::key(*address, None));
+    }
+    elements
+}
+
+/// Whether our table has exactly our sets, chains and rules.
+fn is_intact(snapshot: &Snapshot, ruleset: &Ruleset) -> bool {
+    let chains: Vec<_> = snapshot
+        .chains
+        .iter()
+        .filter(|chain| chain.id.is_ours())
+        .collect();
+    snapshot.own_table().is_some_and(|table| table.flags == 0)
+        && snapshot.sets.len() == Set::ALL.len()
+        && Set::ALL
+            .iter()
+            .all(|set| snapshot.sets.contains_key(set.name()))
+        && chains.len() == ruleset.chains.len()
+        && ruleset.chains.iter().all(|wanted| {
+            chains
+                .iter()
+                .any(|chain| is_same_chain(chain, wanted) && has_rules(snapshot, &chain.id, wanted))
+        })
+}
+
+fn is_same_chain(chain: &Chain, wanted: &ruleset::Chain) -> bool {
+    let base = Base {
+        kind: wanted.kind.to_owned(),
+        hook: wanted.hook.number(),
+        priority: wanted.priority,
+        drops: false,
+    };
+    chain.id.name == wanted.name && chain.base.as_ref() == Some(&base)
+}
+
+fn has_rules(snapshot: &Snapshot, id: &ChainId, wanted: &ruleset::Chain) -> bool {
+    let present = snapshot.rules.iter().filter(|rule| rule.chain == *id);
+    present.map(|rule| rule.expressions.clone()).eq(wanted
+        .rules
+        .iter()
+        .map(|rule| Some(expression::lower(rule))))
+}
+
+/// Each accept exactly once in each chain that needs it, and nowhere else. A place below the head is left alone:
+/// whoever inserts above it may have a reason, and two programs that both insist on the head would never rest.
+fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
+    let wanted = [Direction::Out, Direction::In].map(|direction| {
+        (
+            direction,
+            expression::lower(&ruleset::accept(direction, interface)),
+        )
+    });
+    let targets = targets(snapshot);
+    let mut found = BTreeSet::new();
+    let mut changes = Vec::new();
+    for rule in snapshot.rules.iter().filter(|rule| !rule.chain.is_ours()) {
+        let position = wanted
+            .iter()
+            .position(|(_, accept)| rule.expressions.as_ref() == Some(accept));
+        let is_ours = rule.marked || position.is_some();
+        let needed = position
+            .is_some_and(|at| targets.contains(&rule.chain) && found.insert((&rule.chain, at)));
+        if is_ours && !needed {
+            changes.push(Change::DeleteRule(rule.chain.clone(), rule.handle));
+        }
+    }
+    for target in &targets {
+        for (at, (direction, _)) in wanted.iter().enumerate() {
+            if !found.contains(&(target, at)) {
+                changes.push(Change::InsertAccept(target.clone(), *direction));
+            }
+        }
+    }
+    changes
+}
+
+/// The chains of others that would drop what the tunnel forwards:
+/// - `DOCKER-USER`, which Docker calls first (iptables backend); where it is missing (IPv6 before Engine 23), `FORWARD`
+/// - `filter-FORWARD` of `docker-bridges` (nftables backend)
+/// - whatever else drops forwarded packets by policy.
+fn targets(snapshot: &Snapshot) -> BTreeSet<ChainId> {
+    let has_docker_user = |id: &ChainId| {
+        snapshot
+            .chains
+            .iter()
+            .any(|chain| is_docker_user(&chain.id) && chain.id.family == id.family)
+    };
+    let is_target = |chain: &&Chain| {
+        let id = &chain.id;
+        let forwards = chain.base.as_ref().filter(|base| {
+            base.hook == Hook::Forward.number() && base.kind == "filter" && L3.contains(&id.family)
+        });
+        if id.is_ours() || snapshot.table_flags(id) != 0 {
+            return false;
+        }
+        match forwards {
+            None => is_docker_user(id),
+            Some(_) if is_iptables_filter(id) => !has_docker_user(id),
+            Some(base) => base.drops || id.table == DOCKER_BRIDGES,
+        }
+    };
+    snapshot
+        .chains
+        .iter()
+        .filter(is_target)
+        .map(|chain| chain.id.clone())
+        .collect()
+}
+
+fn is_docker_user(id: &ChainId) -> bool {
+    is_iptables_filter(id) && id.name == "DOCKER-USER"
+}
+
+fn is_iptables_filter(id: &ChainId) -> bool {
+    [IPV4, IPV6].contains(&id.family) && id.table == "filter"
+}
+
+pub(super) const INET: u8 = libc::NFPROTO_INET as u8;
+const IPV4: u8 = libc::NFPROTO_IPV4 as u8;
+const IPV6: u8 = libc::NFPROTO_IPV6 as u8;
+/// The families that see routed packets.
+const L3: [u8; 3] = [INET, IPV4, IPV6];
+
+/// The table of an engine with the nftables backend.
+const DOCKER_BRIDGES: &str = "docker-bridges";

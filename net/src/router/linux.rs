@@ -1,0 +1,282 @@
+//! rtnetlink. The kernel's own tables are the only state: every route of ours carries [`PROTOCOL`], every address of
+//! the interface is ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use ipnet::IpNet;
+use nix::net::if_::{if_nameindex, if_nametoindex};
+use nix::sys::socket::SockProtocol;
+
+use super::{Failures, Route, RouterConfig};
+use crate::netlink::{Multicast, Socket};
+use kernel::{Entry, Target};
+
+mod kernel;
+
+/// The owner of one interface's addresses, MTU and routes.
+#[derive(Debug)]
+pub struct Router {
+    interface: String,
+    blackholes: BTreeSet<IpNet>,
+}
+
+impl Router {
+    /// A router for `interface`, which must exist when [`set`](Self::set) is called.
+    ///
+    /// # Errors
+    /// None on Linux.
+    pub fn new(interface: &str) -> io::Result<Self> {
+        Ok(Self {
+            interface: interface.to_owned(),
+            blackholes: BTreeSet::new(),
+        })
+    }
+
+    /// Brings the interface up and makes its addresses, routes and blackholes those of `config`, whatever they were.
+    ///
+    /// A route is added only where the host has none to the same destination. Everything that can be done is done
+    /// even if a part fails.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such interface, `AlreadyExists` if somebody else's route has the same destination,
+    /// and whatever the kernel refuses, each named.
+    pub fn set(&mut self, config: &RouterConfig) -> io::Result<()> {
+        let index = if_nametoindex(self.interface.as_str()).map_err(|error| {
+            io::Error::new(
+                io::Error::from(error).kind(),
+                format!("find {}: {error}", self.interface),
+            )
+        })?;
+        let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+        kernel::set_link(&mut socket, index, config.mtu)?;
+        let mut failures = Failures::default();
+        set_addresses(&mut socket, index, &config.addresses, &mut failures)?;
+        let wanted = config.all_routes();
+        let entries = kernel::entries(&mut socket)?;
+        self.add_blackholes(&mut socket, &entries, &config.blackholes, &mut failures);
+        add_routes(&mut socket, index, &entries, &wanted, &mut failures);
+        delete_routes(&mut socket, index, &entries, &wanted, &mut failures);
+        self.delete_blackholes(&mut socket, &config.blackholes, &mut failures);
+        failures.into_result()
+    }
+
+    /// Removes the addresses and routes of the interface, if it exists, and every blackhole that this router set.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses; the rest is removed nevertheless.
+    pub fn clear(&mut self) -> io::Result<()> {
+        let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+        let mut failures = Failures::default();
+        if let Ok(index) = if_nametoindex(self.interface.as_str()) {
+            let entries = kernel::entries(&mut socket)?;
+            delete_routes(
+                &mut socket,
+                index,
+                &entries,
+                &BTreeSet::new(),
+                &mut failures,
+            );
+            set_addresses(&mut socket, index, &BTreeSet::new(), &mut failures)?;
+        }
+        self.delete_blackholes(&mut socket, &BTreeSet::new(), &mut failures);
+        failures.into_result()
+    }
+
+    /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else can outlive a process:
+    /// addresses and routes vanish with its interface.
+    ///
+    /// # Errors
+    /// Whatever the kernel refuses; the rest is removed nevertheless.
+    pub fn sweep() -> io::Result<()> {
+        let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+        let mut failures = Failures::default();
+        for destination in Self::left_blackholes()? {
+            failures.note(
+                "delete blackhole",
+                destination,
+                kernel::delete(&mut socket, destination, Target::Blackhole),
+            );
+        }
+        failures.into_result()
+    }
+
+    /// The blackholes that no route of ours accompanies: what a stopped or killed server left. A router that is asked
+    /// to [`set`](Self::set) one of them adopts it.
+    ///
+    /// # Errors
+    /// The kernel refused to list its routes.
+    pub fn left_blackholes() -> io::Result<BTreeSet<IpNet>> {
+        let entries = kernel::entries(&mut Socket::new(SockProtocol::NetlinkRoute)?)?;
+        let (left, live): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .filter(|entry| entry.ours)
+            .partition(|entry| entry.target == Target::Blackhole);
+        let live: BTreeSet<_> = live.into_iter().map(|entry| entry.destination).collect();
+        Ok(left
+            .into_iter()
+            .map(|entry| entry.destination)
+            .filter(|destination| !live.contains(destination))
+            .collect())
+    }
+
+    fn add_blackholes(
+        &mut self,
+        socket: &mut Socket,
+        entries: &[Entry],
+        wanted: &BTreeSet<IpNet>,
+        failures: &mut Failures,
+    ) {
+        for &destination in wanted {
+            let present = |entry: &Entry| {
+                entry.ours && entry.destination == destination && entry.target == Target::Blackhole
+            };
+            let outcome = match entries.iter().any(present) {
+                true => Ok(()),
+                false => kernel::add(socket, destination, Target::Blackhole),
+            };
+            if failures.note("add blackhole", destination, outcome) {
+                self.blackholes.insert(destination);
+            }
+        }
+    }
+
+    fn delete_blackholes(
+        &mut self,
+        socket: &mut Socket,
+        wanted: &BTreeSet<IpNet>,
+        failures: &mut Failures,
+    ) {
+        self.blackholes.retain(|&destination| {
+            wanted.contains(&destination)
+                || !failures.note(
+                    "delete blackhole",
+                    destination,
+                    kernel::delete(socket, destination, Target::Blackhole),
+                )
+        });
+    }
+}
+
+/// Announces changes of interfaces, addresses and routes, our own included.
+#[derive(Debug)]
+pub struct RouteWatch {
+    multicast: Multicast,
+}
+
+impl RouteWatch {
+    /// Subscribes; must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// The kernel refused a socket.
+    pub fn new() -> io::Result<Self> {
+        let groups = libc::RTMGRP_LINK
+            | libc::RTMGRP_IPV4_IFADDR
+            | libc::RTMGRP_IPV4_ROUTE
+            | libc::RTMGRP_IPV6_IFADDR
+            | libc::RTMGRP_IPV6_ROUTE;
+        Ok(Self {
+            multicast: Multicast::new(SockProtocol::NetlinkRoute, groups as u32)?,
+        })
+    }
+
+    /// Waits until something has changed since the last call.
+    ///
+    /// # Errors
+    /// The socket failed.
+    pub async fn changed(&mut self) -> io::Result<()> {
+        self.multicast.changed().await
+    }
+}
+
+pub(super) fn routes() -> io::Result<Vec<Route>> {
+    let names: BTreeMap<_, _> = if_nameindex()?
+        .iter()
+        .map(|interface| {
+            (
+                interface.index(),
+                interface.name().to_string_lossy().into_owned(),
+            )
+        })
+        .collect();
+    let entries = kernel::entries(&mut Socket::new(SockProtocol::NetlinkRoute)?)?;
+    Ok(entries
+        .into_iter()
+        .map(|entry| Route {
+            destination: entry.destination,
+            interface: entry
+                .target
+                .interface()
+                .and_then(|index| names.get(&index).cloned()),
+            gateway: entry.target.gateway(),
+            ours: entry.ours,
+        })
+        .collect())
+}
+
+fn set_addresses(
+    socket: &mut Socket,
+    index: u32,
+    wanted: &BTreeSet<IpNet>,
+    failures: &mut Failures,
+) -> io::Result<()> {
+    let present = kernel::addresses(socket, index)?;
+    for &address in wanted.difference(&present) {
+        failures.note(
+            "add address",
+            address,
+            kernel::add_address(socket, index, address),
+        );
+    }
+    for &address in present.difference(wanted) {
+        failures.note(
+            "delete address",
+            address,
+            kernel::delete_address(socket, index, address),
+        );
+    }
+    Ok(())
+}
+
+fn add_routes(
+    socket: &mut Socket,
+    index: u32,
+    entries: &[Entry],
+    wanted: &BTreeSet<IpNet>,
+    failures: &mut Failures,
+) {
+    for &destination in wanted {
+        let same = |entry: &&Entry| {
+            entry.destination == destination
+                && entry.main
+                && !(entry.ours && entry.target == Target::Blackhole)
+        };
+        let mut others = entries.iter().filter(same);
+        if others.clone().any(|entry| entry.is_ours_by(index)) {
+            continue;
+        }
+        let outcome = match others.next() {
+            Some(other) => Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("there is one {}", other.target),
+            )),
+            None => kernel::add(socket, destination, Target::Interface(index)),
+        };
+        failures.note("add route", destination, outcome);
+    }
+}
+
+fn delete_routes(
+    socket: &mut Socket,
+    index: u32,
+    entries: &[Entry],
+    wanted: &BTreeSet<IpNet>,
+    failures: &mut Failures,
+) {
+    for entry in entries.iter().filter(|entry| entry.is_ours_by(index)) {
+        if !wanted.contains(&entry.destination) {
+            let outcome = kernel::delete(socket, entry.destination, Target::Interface(index));
+            failures.note("delete route", entry.destination, outcome);
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What rtnetlink knows and does: one function per question and per change.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_bindings::rt_addr::{self, Ifaddrmsg};
+use netlink_bindings::rt_link::{self, Ifinfomsg};
+use netlink_bindings::rt_route::{self, IterableRouteAttrs, RouteAttrs, Rtmsg};
+
+use crate::netlink::Socket;
+
+/// One next hop of one route of any table but `local`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) destination: IpNet,
+    pub(super) target: Target,
+    /// Whether it is in the main table, where ours are.
+    pub(super) main: bool,
+    pub(super) ours: bool,
+}
+
+impl Entry {
+    pub(super) fn is_ours_by(&self, index: u32) -> bool {
+        self.ours && self.target == Target::Interface(index)
+    }
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Straight out of the interface with this index.
+    Interface(u32),
+    Gateway {
+        index: Option<u32>,
+        address: IpAddr,
+    },
+    /// Dropped in silence.
+    Blackhole,
+    /// Dropped with an error to the sender, or left to another table.
+    Reject,
+}
+
+impl Target {
+    pub(super) fn interface(self) -> Option<u32> {
+        match self {
+            Self::Interface(index) => Some(index),
+            Self::Gateway { index, .. } => index,
+            Self::Blackhole | Self::Reject => None,
+        }
+    }
+
+    pub(super) fn gateway(self) -> Option<IpAddr> {
+        match self {
+            Self::Gateway { address, .. } => Some(address),
+            Self::Interface(_) | Self::Blackhole | Self::Reject => None,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface(index) => match nix::net::if_::if_indextoname(*index) {
+                Ok(name) => write!(f, "by {}", name.to_string_lossy()),
+                Err(_) => write!(f, "by interface {index}"),
+            },
+            Self::Gateway { address, .. } => write!(f, "via {address}"),
+            Self::Blackhole => f.write_str("that drops its packets"),
+            Self::Reject => f.write_str("that rejects its packets"),
+        }
+    }
+}
+
+/// Brings a link up, with this MTU in bytes and a longer queue, if it is not so already.
+pub(super) fn set_link(socket: &mut Socket, index: u32, mtu: u32) -> io::Result<()> {
+    let header = Ifinfomsg {
+        ifi_index: index as i32,
+        ..Default::default()
+    };
+    let as_wanted = socket
+        .dump(
+            &rt_link::Request::new().op_getlink_do(&header),
+            |(header, link)| {
+                Ok(Some(
+                    header.ifi_flags & libc::IFF_UP as u32 != 0
+                        && link.get_mtu().ok() == Some(mtu)
+                        && link.get_txqlen().ok() == Some(QUEUE_LENGTH),
+                ))
+            },
+        )?
+        .contains(&true);
+    if as_wanted {
+        return Ok(());
+    }
+    let up = libc::IFF_UP as u32;
+    let header = Ifinfomsg {
+        ifi_index: index as i32,
+        ifi_flags: up,
+        ifi_change: up,
+        ..Default::default()
+    };
+    let mut request = rt_link::Request::new().op_setlink_do(&header);
+    request.encode().push_mtu(mtu).push_txqlen(QUEUE_LENGTH);
+    socket.execute(&request)
+}
+
+/// The addresses of an interface, without those that the kernel gives every link.
+pub(super) fn addresses(socket: &mut Socket, index: u32) -> io::Result<BTreeSet<IpNet>> {
+    let request = rt_addr::Request::new().op_getaddr_dump(&Ifaddrmsg::default());
+    let addresses = socket.dump(&request, |(header, attributes)| {
+        if header.ifa_index != index {
+            return Ok(None);
+        }
+        let Ok(address) = attributes.get_local().or_else(|_| attributes.get_address()) else {
+            return Ok(None);
+        };
+        let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+        Ok(IpNet::new(address, header.ifa_prefixlen)
+            .ok()
+            .filter(|_| !link_local))
+    })?;
+    Ok(addresses.into_iter().collect())
+}
+
+/// Without a route to its prefix, which the router adds with our protocol, and usable at once.
+pub(super) fn add_address(socket: &mut Socket, index: u32, address: IpNet) -> io::Result<()> {
+    let mut request = rt_addr::Request::new()
+        .set_create()
+        .set_excl()
+        .op_newaddr_do(&address_header(index, address));
+    let flags = match address {
+        IpNet::V4(_) => libc::IFA_F_NOPREFIXROUTE,
+        IpNet::V6(_) => libc::IFA_F_NOPREFIXROUTE | libc::IFA_F_NODAD,
+    };
+    request
+        .encode()
+        .push_local(address.addr())
+        .push_address(address.addr())
+        .push_flags(flags);
+    unless(libc::EEXIST, socket.execute(&request))
+}
+
+pub(super) fn delete_address(socket: &mut Socket, index: u32, address: IpNet) -> io::Result<()> {
+    let mut request = rt_addr::Request::new().op_deladdr_do(&address_header(index, address));
+    request.encode().push_local(address.addr());
+    unless(libc::EADDRNOTAVAIL, socket.execute(&request))
+}
+
+/// The routes of both families in all tables but `local`, multipath ones as one entry per next hop.
+pub(super) fn entries(socket: &mut Socket) -> io::Result<Vec<Entry>> {
+    let request = rt_route::Request::new().op_getroute_dump(&Rtmsg::default());
+    let entries = socket.dump(&request, |(header, attributes)| {
+        Ok(Some(parse(&header, &attributes)))
+    })?;
+    Ok(entries.into_iter().flatten().collect())
+}
+
+/// Adds a route of ours; fails if there is one to the same destination with the same metric.
+pub(super) fn add(socket: &mut Socket, destination: IpNet, target: Target) -> io::Result<()> {
+    let scope = match (destination, target) {
+        (IpNet::V4(_), Target::Interface(_)) => libc::RT_SCOPE_LINK,
+        (IpNet::V4(_) | IpNet::V6(_), _) => libc::RT_SCOPE_UNIVERSE,
+    };
+    let header = route_header(destination, target, scope);
+    let mut request = rt_route::Request::new()
+        .set_create()
+        .set_excl()
+        .op_newroute_do(&header);
+    encode(request.encode(), destination, target);
+    socket.execute(&request)
+}
+
+/// Deletes a route of ours, if it is there.
+pub(super) fn delete(socket: &mut Socket, destination: IpNet, target: Target) -> io::Result<()> {
+    let header = route_header(destination, target, libc::RT_SCOPE_NOWHERE);
+    let mut request = rt_route::Request::new().op_delroute_do(&header);
+    encode(request.encode(), destination, target);
+    unless(libc::ESRCH, socket.execute(&request))
+}
+
+fn encode(attributes: rt_route::PushRouteAttrs<&mut Vec<u8>>, destination: IpNet, target: Target) {
+    let attributes = attributes.push_dst(destination.network());
+    match target.interface() {
+        Some(index) => attributes.push_oif(index),
+        None => attributes.push_priority(BLACKHOLE_METRIC),
+    };
+}
+
+fn route_header(destination: IpNet, target: Target, scope: u8) -> Rtmsg {
+    let kind = match target {
+        Target::Interface(_) | Target::Gateway { .. } => libc::RTN_UNICAST,
+        Target::Blackhole => libc::RTN_BLACKHOLE,
+        Target::Reject => libc::RTN_UNREACHABLE,
+    };
+    Rtmsg {
+        rtm_family: family(destination),
+        rtm_dst_len: destination.prefix_len(),
+        rtm_table: libc::RT_TABLE_MAIN,
+        rtm_protocol: PROTOCOL,
+        rtm_scope: scope,
+        rtm_type: kind,
+        ..Default::default()
+    }
+}
+
+fn address_header(index: u32, address: IpNet) -> Ifaddrmsg {
+    Ifaddrmsg {
+        ifa_family: family(address),
+        ifa_prefixlen: address.prefix_len(),
+        ifa_index: index,
+        ..Default::default()
+    }
+}
+
+fn family(net: IpNet) -> u8 {
+    match net {
+        IpNet::V4(_) => libc::AF_INET as u8,
+        IpNet::V6(_) => libc::AF_INET6 as u8,
+    }
+}
+
+fn parse(header: &Rtmsg, attributes: &IterableRouteAttrs<'_>) -> Vec<Entry> {
+    let unspecified: IpAddr = match i32::from(header.rtm_family) {
+        libc::AF_INET => [0; 4].into(),
+        libc::AF_INET6 => [0; 16].into(),
+        _ => return Vec::new(),
+    };
+    let table = attributes.get_table().unwrap_or(header.rtm_table.into());
+    let destination = IpNet::new(
+        attributes.get_dst().unwrap_or(unspecified),
+        header.rtm_dst_len,
+    );
+    let Ok(destination) = destination else {
+        return Vec::new();
+    };
+    if table == u32::from(libc::RT_TABLE_LOCAL) || header.rtm_flags & libc::RTM_F_CLONED != 0 {
+        return Vec::new();
+    }
+    targets(header.rtm_type, attributes)
+        .into_iter()
+        .map(|target| Entry {
+            destination,
+            target,
+            main: table == u32::from(libc::RT_TABLE_MAIN),
+            ours: header.rtm_protocol == PROTOCOL,
+        })
+        .collect()
+}
+
+fn targets(kind: u8, attributes: &IterableRouteAttrs<'_>) -> Vec<Target> {
+    match kind {
+        libc::RTN_UNICAST => match attributes.get_multipath() {
+            Ok(hops) => next_hops(hops),
+            Err(_) => target(attributes.get_oif().ok(), attributes)
+                .into_iter()
+                .collect(),
+        },
+        libc::RTN_BLACKHOLE => vec![Target::Blackhole],
+        libc::RTN_UNREACHABLE | libc::RTN_PROHIBIT | libc::RTN_THROW => vec![Target::Reject],
+        _ => Vec::new(),
+    }
+}
+
+fn target(index: Option<u32>, attributes: &IterableRouteAttrs<'_>) -> Option<Target> {
+    match attributes.get_gateway().or_else(|_| attributes.get_via()) {
+        Ok(address) => Some(Target::Gateway { index, address }),
+        Err(_) => index.map(Target::Interface),
+    }
+}
+
+/// `RTA_MULTIPATH` is an array of `struct rtnexthop` (length, flags, hops, index), each followed by its attributes.
+fn next_hops(mut hops: &[u8]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    while let Some(&[low, high, _, _, a, b, c, d]) = hops.first_chunk() {
+        let length = usize::from(u16::from_ne_bytes([low, high]));
+        let Some(attributes) = hops.get(8..length) else {
+            break;
+        };
+        let index = u32::from_ne_bytes([a, b, c, d]);
+        targets.extend(target(Some(index), &RouteAttrs::new(attributes)));
+        hops = hops.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    targets
+}
+
+/// Somebody else may have been faster.
+fn unless(expected: i32, outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.raw_os_error() == Some(expected) => Ok(()),
+        Ok(()) | Err(_) => outcome,
+    }
+}
+
+/// Marks our routes (`ip route show proto 75`). iproute2's `rt_protos` and the kernel's `rtnetlink.h` leave it free.
+const PROTOCOL: u8 = 75;
+/// The worst there is: a blackhole takes effect only once the interface's own route is gone.
+const BLACKHOLE_METRIC: u32 = u32::MAX;
+/// In packets. The 500 of a new tun are 2 ms of a gigabit link in 500-byte packets, less than one delay of the thread
+/// that reads them; what is more is dropped, which TCP takes for congestion.
+const QUEUE_LENGTH: u32 = 1000;

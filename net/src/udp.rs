@@ -1,0 +1,243 @@
+//! UDP sockets for both IP versions on one port, moved in batches.
+//!
+//! quinn-udp does the system calls: segmentation and coalescing offload and
+//! `recvmmsg` on Linux, `sendmsg_x` on macOS, each probed at run time.
+
+#[cfg_attr(target_os = "linux", path = "udp/linux.rs")]
+#[cfg_attr(target_os = "macos", path = "udp/macos.rs")]
+mod imp;
+
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use dtap_tunnel::Batch;
+use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+/// Both sockets of one end of the tunnel.
+#[derive(Debug)]
+pub struct Udp {
+    v4: Option<Half>,
+    v6: Option<Half>,
+    port: u16,
+    ignored_interface: u32,
+}
+
+#[derive(Debug)]
+struct Half {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+/// Reused memory for [`Udp::recv`].
+#[derive(Debug)]
+pub struct Buffers {
+    memory: Vec<u8>,
+    meta: Vec<RecvMeta>,
+}
+
+/// Kernel memory per socket and direction; a 2 ms burst at 10 Gbit/s.
+const SOCKET_BUFFER: usize = 4 << 20;
+/// Room for what the kernel may coalesce into one read.
+const COALESCED: usize = 65_536;
+/// Reads per system call. Fewer than quinn-udp's batch: each needs
+/// [`COALESCED`] bytes, and coalescing does the work.
+const READS: usize = if BATCH_SIZE < 8 { BATCH_SIZE } else { 8 };
+/// Attempts to find a port that is free for both IP versions.
+const ATTEMPTS: usize = 16;
+/// Bytes of one segmented write (an IP packet's limit, less the headers).
+const LONGEST_WRITE: usize = 65_000;
+
+impl Udp {
+    /// Binds both sockets to `port` on all addresses, or to a free port if 0.
+    ///
+    /// # Errors
+    /// When the port is taken; a machine without IPv6 gets IPv4 only.
+    pub fn bind(port: u16) -> io::Result<Self> {
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match Self::bind_both(port) {
+                Ok(udp) => return Ok(udp),
+                Err(error) => last = Some(error),
+            }
+            if port != 0 {
+                break;
+            }
+        }
+        Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
+    }
+
+    /// The local port of both sockets.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Drops whatever arrives by this interface: a tunnel must not carry itself.
+    pub const fn ignore_interface(&mut self, index: u32) {
+        self.ignored_interface = index;
+    }
+
+    /// Waits for datagrams and appends them with their sources.
+    ///
+    /// # Errors
+    /// When a socket is broken; refusals that ICMP brought are not errors.
+    pub async fn recv(
+        &self,
+        buffers: &mut Buffers,
+        datagrams: &mut Batch<SocketAddr>,
+    ) -> io::Result<()> {
+        let half = tokio::select! {
+            half = Half::readable(self.v4.as_ref()) => half?,
+            half = Half::readable(self.v6.as_ref()) => half?,
+        };
+        half.recv(buffers, datagrams, self.ignored_interface)
+    }
+
+    /// Sends a run of equally long datagrams (the last may be shorter) that lie
+    /// back to back in `contents`. What cannot be sent is dropped.
+    pub async fn send(&self, to: SocketAddr, contents: &[u8], length: usize) {
+        let half = match to {
+            SocketAddr::V4(_) => &self.v4,
+            SocketAddr::V6(_) => &self.v6,
+        };
+        let Some(half) = half else {
+            return tracing::trace!(%to, "drop: no socket for this IP version");
+        };
+        let most = half.state.max_gso_segments().max(1);
+        let chunk = length * most.min((LONGEST_WRITE / length.max(1)).max(1));
+        for run in contents.chunks(chunk.max(1)) {
+            half.send(to, run, length).await;
+        }
+    }
+
+    fn bind_both(port: u16) -> io::Result<Self> {
+        let v4 = Half::bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+        let port = v4.socket.local_addr()?.port();
+        let v6 = match Half::bind((Ipv6Addr::UNSPECIFIED, port).into()) {
+            Ok(half) => Some(half),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "no IPv6 socket");
+                None
+            }
+        };
+        Ok(Self {
+            v4: Some(v4),
+            v6,
+            port,
+            ignored_interface: 0,
+        })
+    }
+}
+
+impl Half {
+    fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        // Best effort: the kernel caps both at its own limit.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+        let state = UdpSocketState::new((&socket).into())?;
+        imp::allow_fragments(&socket, address.is_ipv6());
+        let socket = UdpSocket::from_std(socket.into())?;
+        Ok(Self { socket, state })
+    }
+
+    async fn readable(half: Option<&Self>) -> io::Result<&Self> {
+        match half {
+            Some(half) => half.socket.readable().await.map(|()| half),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn recv(
+        &self,
+        buffers: &mut Buffers,
+        datagrams: &mut Batch<SocketAddr>,
+        ignored: u32,
+    ) -> io::Result<()> {
+        let Buffers { memory, meta } = buffers;
+        let mut slices: Vec<_> = memory.chunks_mut(COALESCED).map(IoSliceMut::new).collect();
+        let read = self.socket.try_io(Interest::READABLE, || {
+            let socket = SockRef::from(&self.socket);
+            let socket = quinn_udp::UdpSockRef::from(&*socket);
+            self.state.recv(socket, &mut slices, meta)
+        });
+        drop(slices);
+        let count = match read {
+            Ok(count) => count,
+            Err(error) if is_transient(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        for (meta, bytes) in meta.iter().zip(memory.chunks(COALESCED)).take(count) {
+            if ignored != 0 && meta.interface_index == Some(ignored) {
+                continue;
+            }
+            for datagram in bytes[..meta.len].chunks(meta.stride.max(1)) {
+                datagrams.push(canonical(meta.addr), datagram);
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&self, to: SocketAddr, contents: &[u8], length: usize) {
+        let transmit = Transmit {
+            destination: to,
+            ecn: None,
+            contents,
+            segment_size: (contents.len() > length).then_some(length),
+            src_ip: None,
+        };
+        let sent = self
+            .socket
+            .async_io(Interest::WRITABLE, || {
+                let socket = SockRef::from(&self.socket);
+                self.state.try_send((&*socket).into(), &transmit)
+            })
+            .await;
+        if let Err(error) = sent {
+            tracing::trace!(%error, %to, length, "drop: datagram not sent");
+        }
+    }
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self {
+            memory: vec![0; READS * COALESCED],
+            meta: vec![RecvMeta::default(); READS],
+        }
+    }
+}
+
+/// Without the scope and flow fields, which would make one peer look like two.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) if !v6.ip().is_unicast_link_local() => {
+            SocketAddr::new(v6.ip().to_canonical(), v6.port())
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address,
+    }
+}
+
+/// ICMP errors of earlier sends surface on reads.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
+}
