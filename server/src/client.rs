@@ -1,0 +1,56 @@
+//! One paired client as the server holds it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use dtap_tunnel::PeerId;
+use dtap_tunnel::session::Attachment;
+
+use crate::addresses::Addresses;
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: PeerId,
+    pub(crate) addresses: Addresses,
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) candidates: BTreeSet<SocketAddr>,
+    pub(crate) presence: Presence,
+}
+
+/// Whether the client's session lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Here {
+        session: SessionId,
+    },
+    /// Peer, attachments and UDP go on until then.
+    Grace {
+        until: Instant,
+    },
+}
+
+/// Names a session of this run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SessionId(pub(crate) u64);
+
+/// How long a client may be silent: dockerd restarts cut sessions, and
+/// half-open TCP never says so.
+const GRACE: Duration = Duration::from_secs(30);
+
+impl Client {
+    pub(crate) fn begin_grace(&mut self, now: Instant) {
+        self.presence = Presence::Grace { until: now + GRACE };
+    }
+
+    pub(crate) fn is_in(&self, session: SessionId) -> bool {
+        self.presence == Presence::Here { session }
+    }
+
+    pub(crate) const fn grace_end(&self) -> Option<Instant> {
+        match self.presence {
+            Presence::Here { .. } => None,
+            Presence::Grace { until } => Some(until),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One session, from its hello to its end: reads what the client says, asks
+//! the server, and answers.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use dtap_net::driver::Driver;
+use dtap_net::session::Session;
+use dtap_tunnel::PublicKey;
+use dtap_tunnel::session::{Hello, Message};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, interval, timeout_at};
+
+use crate::client::SessionId;
+use crate::run::{Pairing, Request, Welcome};
+
+/// A session is alive while something arrives within this time.
+const SILENCE: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+pub(crate) struct Conversation {
+    pub(crate) id: SessionId,
+    pub(crate) hello: Hello,
+    pub(crate) driver: Driver,
+    pub(crate) requests: mpsc::Sender<Request>,
+}
+
+impl Conversation {
+    /// Talks until the client says bye, falls silent or the stream ends.
+    pub(crate) async fn hold(self, mut session: Session) {
+        let mut client = None;
+        if let Err(error) = self.talk(&mut session, &mut client).await {
+            tracing::info!(session = self.id.0, "session ended: {error:#}");
+            session.send(&Message::Failed {
+                error: format!("{error:#}"),
+            });
+        }
+        if let Some(client) = client {
+            let ended = Request::Ended {
+                client,
+                session: self.id,
+            };
+            // A server that is stopping needs no telling.
+            let _ = self.requests.send(ended).await;
+        }
+    }
+
+    /// The server's state as JSON.
+    pub(crate) async fn status(&self) -> Result<String> {
+        self.ask(|reply| Request::Status { reply }).await
+    }
+
+    async fn talk(&self, session: &mut Session, client: &mut Option<PublicKey>) -> Result<()> {
+        let mut heartbeat = interval(HEARTBEAT);
+        let mut deadline = Instant::now() + SILENCE;
+        loop {
+            let received = tokio::select! {
+                received = timeout_at(deadline, session.recv()) => received,
+                _ = heartbeat.tick() => {
+                    session.send(&Message::Heartbeat);
+                    continue;
+                }
+            };
+            let Ok(received) = received else {
+                bail!("nothing heard for {} s", SILENCE.as_secs());
+            };
+            let Some(message) = received? else {
+                return Ok(());
+            };
+            deadline = Instant::now() + SILENCE;
+            if self.answer(message, session, client).await? == Talk::Over {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        message: Message,
+        session: &mut Session,
+        client: &mut Option<PublicKey>,
+    ) -> Result<Talk> {
+        match message {
+            Message::Hello(_) => session.send(&Message::Hello(self.hello.clone())),
+            Message::Pair {
+                public_key,
+                used,
+                candidates,
+                port,
+                udp,
+            } => {
+                let pairing = Pairing {
+                    client: public_key,
+                    session: self.id,
+                    used,
+                    candidates,
+                    port: udp.then_some(port),
+                };
+                let Welcome { peer, paired } =
+                    self.ask(|reply| Request::Pair { pairing, reply }).await??;
+                *client = Some(public_key);
+                session.attach(&self.driver, peer).await;
+                session.send(&Message::Paired(paired));
+            }
+            Message::Plan {
+                generation,
+                attachments,
+            } => {
+                let Some(client) = *client else {
+                    bail!("a plan came before the pairing");
+                };
+                let problems = self
+                    .ask(|reply| Request::Plan {
+                        client,
+                        session: self.id,
+                        attachments,
+                        reply,
+                    })
+                    .await??;
+                session.send(&Message::PlanDone {
+                    generation,
+                    problems,
+                });
+            }
+            Message::Candidates { candidates } => {
+                if let Some(client) = *client {
+                    let request = Request::Candidates { client, candidates };
+                    self.requests.send(request).await?;
+                }
+            }
+            Message::Bye => {
+                if let Some(client) = client.take() {
+                    self.ask(|reply| Request::Bye {
+                        client,
+                        session: self.id,
+                        reply,
+                    })
+                    .await??;
+                }
+                session.send(&Message::Bye);
+                // Until the client closes: the answer must not be cut off.
+                while let Ok(Some(_)) = session.recv().await {}
+                return Ok(Talk::Over);
+            }
+            Message::Heartbeat
+            | Message::Paired(_)
+            | Message::PlanDone { .. }
+            | Message::Path(_)
+            | Message::Failed { .. }
+            | Message::Unknown => {}
+        }
+        Ok(Talk::GoesOn)
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await?;
+        Ok(answer.await?)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Talk {
+    GoesOn,
+    Over,
+}

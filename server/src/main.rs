@@ -1,0 +1,100 @@
+//! The server: a forwarder inside Docker's Linux that obeys the clients' plans.
+//!
+//! ```text
+//!   docker exec ── dtap-server session ──┐ stdio, by a socket in the volume
+//!                                        ▼
+//!   engine's network namespace:   dtap-server run ── tun ── forward ── bridges
+//!                                        ▲
+//!   UDP ─────────────────────────────────┘
+//! ```
+//!
+//! It needs `NET_ADMIN`, `/dev/net/tun` and the engine's network namespace; it
+//! never speaks to Docker.
+
+#![forbid(unsafe_code)]
+
+mod addresses;
+mod candidates;
+mod client;
+mod conversation;
+mod kernel;
+mod run;
+mod socket;
+mod store;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Makes the containers of this engine reachable through a WireGuard tunnel
+#[derive(Debug, Parser)]
+#[command(name = "dtap-server", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Directory of the key, the clients and the socket
+    #[arg(
+        long,
+        global = true,
+        env = "DTAP_STATE_DIR",
+        default_value = "/var/lib/dtap"
+    )]
+    state_dir: PathBuf,
+
+    /// What to log, in the syntax of tracing's EnvFilter
+    #[arg(long, global = true, env = "DTAP_LOG", default_value = "info")]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients until a signal ends it
+    Run {
+        /// UDP port of the tunnel, 0 for any
+        #[arg(long, env = "DTAP_PORT", default_value_t = 0)]
+        port: u16,
+    },
+    /// Hand stdin and stdout to the running server, for `docker exec`
+    Session,
+    /// Print the state of the running server as JSON
+    Status,
+    /// Succeed if the server answers, for the image's HEALTHCHECK
+    Health,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&arguments.log))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    match execute(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(arguments: &Arguments) -> Result<()> {
+    let socket = arguments.state_dir.join(socket::NAME);
+    match arguments.command {
+        Command::Run { port } => tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("start the runtime")?
+            .block_on(run::run(&arguments.state_dir, port)),
+        Command::Session => socket::hand_over(&socket),
+        Command::Status => {
+            socket::print_status(&socket).context("ask the server (is `dtap-server run` up?)")
+        }
+        Command::Health => socket::health(&socket),
+    }
+}

@@ -1,0 +1,146 @@
+//! `dtap-server run`: the one task that owns the clients and the kernel state.
+
+mod requests;
+mod startup;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use dtap_net::driver::Driver;
+use dtap_net::firewall::FirewallWatch;
+use dtap_net::session::Session;
+use dtap_net::stdio;
+use dtap_tunnel::PublicKey;
+use dtap_tunnel::session::Hello;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::client::{Client, SessionId};
+use crate::conversation::Conversation;
+use crate::kernel::Kernel;
+use crate::socket;
+use crate::store::Store;
+pub(crate) use requests::{Pairing, Request, Welcome};
+
+pub(crate) struct Server {
+    store: Store,
+    kernel: Kernel,
+    driver: Driver,
+    interface: String,
+    port: u16,
+    hello: Hello,
+    clients: BTreeMap<PublicKey, Client>,
+    sender: mpsc::Sender<Request>,
+    sessions: u64,
+}
+
+/// After a change of rules by others, the rest of their changes is awaited.
+const SETTLE: Duration = Duration::from_millis(100);
+/// The kernel's state is compared with the wished one at least this often.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    startup::check_privileges()?;
+    let started = startup::start(state_dir, port).await?;
+    let startup::Started {
+        mut server,
+        mut requests,
+        mut driving,
+        listener,
+    } = started;
+    let mut rules = FirewallWatch::new().context("watch the firewall")?;
+    let ended = loop {
+        let grace = server.next_grace_end();
+        tokio::select! {
+            result = &mut driving => break result?.context("move packets"),
+            request = requests.recv() => match request {
+                Some(request) => server.handle(request).await,
+                None => break Ok(()),
+            },
+            accepted = listener.accept() => server.accept(accepted),
+            changed = rules.changed() => {
+                changed.context("watch the firewall")?;
+                tokio::time::sleep(SETTLE).await;
+                server.recheck();
+            }
+            () = tokio::time::sleep(RECHECK) => server.recheck(),
+            () = sleep_until(grace) => server.end_graces().await,
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+        }
+    };
+    let left = server.leave();
+    ended.and(left)
+}
+
+impl Server {
+    fn accept(&mut self, accepted: io::Result<(UnixStream, tokio::net::unix::SocketAddr)>) {
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => return tracing::warn!(%error, "cannot accept on the socket"),
+        };
+        self.sessions += 1;
+        let conversation = Conversation {
+            id: SessionId(self.sessions),
+            hello: self.hello.clone(),
+            driver: self.driver.clone(),
+            requests: self.sender.clone(),
+        };
+        tokio::spawn(async move {
+            if let Err(error) = serve(stream, conversation).await {
+                tracing::debug!("socket connection ended: {error:#}");
+            }
+        });
+    }
+
+    /// Compares the kernel's state with what it should be and repairs it:
+    /// dockerd restarts and firewall reloads flush rules.
+    fn recheck(&mut self) {
+        if let Err(error) = self.kernel.set(&self.clients) {
+            tracing::warn!("cannot repair the kernel state: {error:#}");
+        }
+    }
+
+    fn next_grace_end(&self) -> Option<Instant> {
+        self.clients.values().filter_map(Client::grace_end).min()
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        self.kernel.leave(&self.clients)
+    }
+}
+
+async fn serve(stream: UnixStream, conversation: Conversation) -> Result<()> {
+    stream.readable().await?;
+    let mut stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    let received = stdio::receive(&stream).context("read what is wanted")?;
+    match (received.byte, received.stdio) {
+        (socket::SESSION, Some((stdin, stdout))) => {
+            let (read, write) = stdio::pipes(stdin, stdout).context("use a session's stdio")?;
+            conversation.hold(Session::new(read, write)).await;
+        }
+        (socket::STATUS, None) => {
+            let status = conversation.status().await?;
+            stream.write_all(status.as_bytes())?;
+        }
+        (byte, _) => anyhow::bail!("unknown request {byte:#x}"),
+    }
+    // `dtap-server session` waits for the end of its connection.
+    drop(stream);
+    Ok(())
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

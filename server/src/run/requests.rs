@@ -1,0 +1,342 @@
+//! What sessions ask of the server.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use dtap_tunnel::session::{Attachment, Paired};
+use dtap_tunnel::{PathPolicy, PeerConfig, PeerId, PublicKey};
+use ipnet::IpNet;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use super::Server;
+use crate::addresses::Addresses;
+use crate::candidates;
+use crate::client::{Client, Presence, SessionId};
+use crate::kernel;
+use crate::store::Known;
+
+/// A question, and where its answer goes.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Pair {
+        pairing: Pairing,
+        reply: oneshot::Sender<Result<Welcome>>,
+    },
+    Plan {
+        client: PublicKey,
+        session: SessionId,
+        attachments: Vec<Attachment>,
+        reply: oneshot::Sender<Result<Vec<String>>>,
+    },
+    /// More addresses the client may be found at.
+    Candidates {
+        client: PublicKey,
+        candidates: Vec<SocketAddr>,
+    },
+    Bye {
+        client: PublicKey,
+        session: SessionId,
+        reply: oneshot::Sender<Result<()>>,
+    },
+    Ended {
+        client: PublicKey,
+        session: SessionId,
+    },
+    Status {
+        reply: oneshot::Sender<String>,
+    },
+}
+
+/// What a client says of itself.
+#[derive(Debug)]
+pub(crate) struct Pairing {
+    pub(crate) client: PublicKey,
+    pub(crate) session: SessionId,
+    pub(crate) used: BTreeSet<IpNet>,
+    pub(crate) candidates: Vec<SocketAddr>,
+    /// Its UDP port; none if it wants the session only.
+    pub(crate) port: Option<u16>,
+}
+
+/// What a session needs once its client is paired.
+#[derive(Debug)]
+pub(crate) struct Welcome {
+    pub(crate) peer: PeerId,
+    pub(crate) paired: Paired,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    version: &'a str,
+    interface: &'a str,
+    port: u16,
+    clients: Vec<ClientStatus>,
+}
+
+#[derive(Serialize)]
+struct ClientStatus {
+    public_key: PublicKey,
+    host_address: String,
+    present: bool,
+    networks: Vec<String>,
+}
+
+impl Server {
+    /// Does what is asked; an answer nobody waits for any more is dropped.
+    pub(super) async fn handle(&mut self, request: Request) {
+        match request {
+            Request::Pair { pairing, reply } => drop(reply.send(self.pair(pairing).await)),
+            Request::Plan {
+                client,
+                session,
+                attachments,
+                reply,
+            } => drop(reply.send(self.plan(client, session, attachments).await)),
+            Request::Candidates { client, candidates } => {
+                self.add_candidates(client, candidates).await;
+            }
+            Request::Bye {
+                client,
+                session,
+                reply,
+            } => drop(reply.send(self.bye(client, session).await)),
+            Request::Ended { client, session } => self.ended(client, session),
+            Request::Status { reply } => drop(reply.send(self.status())),
+        }
+    }
+
+    /// Undoes what silent clients had.
+    pub(super) async fn end_graces(&mut self) {
+        let now = Instant::now();
+        let over = |client: &Client| client.grace_end().is_some_and(|end| end <= now);
+        let silent = self.clients.iter().filter(|(_, client)| over(client));
+        let silent: Vec<_> = silent.map(|(key, _)| *key).collect();
+        for key in silent {
+            tracing::info!(client = %key, "client is gone, undoing what it had");
+            if let Err(error) = self.remove(key).await {
+                tracing::warn!("cannot undo what a client had: {error:#}");
+            }
+        }
+    }
+
+    async fn pair(&mut self, pairing: Pairing) -> Result<Welcome> {
+        let addresses = self.allot(&pairing)?;
+        let peer = self.admit(pairing.client, addresses).await?;
+        let Some(client) = self.clients.get_mut(&pairing.client) else {
+            anyhow::bail!("the client left while it was let in");
+        };
+        client.presence = Presence::Here {
+            session: pairing.session,
+        };
+        self.remember(pairing.client)?;
+        self.apply().await?;
+        if let Some(port) = pairing.port {
+            let known = candidates::gateways(port)
+                .into_iter()
+                .chain(pairing.candidates);
+            self.add_candidates(pairing.client, known.collect()).await;
+            self.resolve_host_names(pairing.client, port);
+        }
+        tracing::info!(client = %pairing.client, prefixes = ?addresses.prefixes(), "client paired");
+        Ok(Welcome {
+            peer,
+            paired: Paired {
+                public_key: self.store.key.public(),
+                host: addresses.host().to_vec(),
+                server: addresses.server().to_vec(),
+                prefixes: addresses.prefixes().to_vec(),
+                candidates: candidates::of_server(&self.interface, self.port),
+                port: self.port,
+            },
+        })
+    }
+
+    /// The addresses this key had before, as long as they are free.
+    fn allot(&mut self, pairing: &Pairing) -> Result<Addresses> {
+        let server = self.store.key.public();
+        let mut used = pairing.used.clone();
+        let routes = dtap_net::router::routes().context("list the routes of the engine's host")?;
+        used.extend(
+            routes
+                .iter()
+                .filter(|route| !route.ours && !self.is_inner(route.destination))
+                .map(|route| route.destination),
+        );
+        if let Some(known) = self.store.state.clients.get(&pairing.client) {
+            let addresses = Addresses::numbered(known.number, server);
+            if !addresses.clashes_with(&used) {
+                return Ok(addresses);
+            }
+        }
+        let number = Addresses::free_number(server, &self.store.numbers(), &used)
+            .context("find free tunnel addresses: all of 10.75.0.0/16 is in use")?;
+        let known = self.store.state.clients.entry(pairing.client).or_default();
+        known.number = number;
+        Ok(Addresses::numbered(number, server))
+    }
+
+    /// Makes the client a peer of the tunnel unless it is one already.
+    pub(super) async fn admit(&mut self, key: PublicKey, addresses: Addresses) -> Result<PeerId> {
+        if let Some(client) = self.clients.get_mut(&key)
+            && client.addresses == addresses
+        {
+            return Ok(client.peer);
+        }
+        let config = PeerConfig {
+            public_key: key,
+            allowed_ips: addresses.host().into_iter().map(IpNet::from).collect(),
+            policy: PathPolicy::Auto,
+            initiates: false,
+        };
+        let added = self
+            .driver
+            .call(move |tunnel, now| tunnel.add_peer(config, now));
+        let peer = added.await.context("reach the tunnel")?;
+        let client = Client {
+            peer,
+            addresses,
+            attachments: Vec::new(),
+            candidates: BTreeSet::new(),
+            presence: Presence::Grace {
+                until: Instant::now(),
+            },
+        };
+        self.clients.insert(key, client);
+        Ok(peer)
+    }
+
+    async fn plan(
+        &mut self,
+        key: PublicKey,
+        session: SessionId,
+        attachments: Vec<Attachment>,
+    ) -> Result<Vec<String>> {
+        let Some(client) = self.clients.get_mut(&key).filter(|it| it.is_in(session)) else {
+            anyhow::bail!("another session of this client has taken over");
+        };
+        let problems = attachments
+            .iter()
+            .filter(|it| nix::net::if_::if_nametoindex(it.interface.as_str()).is_err())
+            .map(|it| format!("network {}: no interface {} here", it.network, it.interface))
+            .collect();
+        client.attachments = attachments;
+        self.remember(key)?;
+        self.apply().await?;
+        Ok(problems)
+    }
+
+    async fn bye(&mut self, key: PublicKey, session: SessionId) -> Result<()> {
+        if self
+            .clients
+            .get(&key)
+            .is_some_and(|client| client.is_in(session))
+        {
+            tracing::info!(client = %key, "client said bye");
+            self.remove(key).await?;
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, key: PublicKey, session: SessionId) {
+        if let Some(client) = self.clients.get_mut(&key)
+            && client.is_in(session)
+        {
+            tracing::info!(client = %key, "session lost, waiting for the client");
+            client.begin_grace(Instant::now());
+        }
+    }
+
+    async fn remove(&mut self, key: PublicKey) -> Result<()> {
+        if let Some(client) = self.clients.remove(&key) {
+            let peer = client.peer;
+            self.driver
+                .call(move |tunnel, _| tunnel.remove_peer(peer))
+                .await;
+        }
+        if let Some(known) = self.store.state.clients.get_mut(&key) {
+            known.paired = false;
+            known.attachments.clear();
+        }
+        self.store.save()?;
+        self.apply().await
+    }
+
+    fn remember(&mut self, key: PublicKey) -> Result<()> {
+        let Some(client) = self.clients.get(&key) else {
+            return Ok(());
+        };
+        let known = self
+            .store
+            .state
+            .clients
+            .entry(key)
+            .or_insert_with(Known::default);
+        known.paired = true;
+        known.attachments.clone_from(&client.attachments);
+        self.store.save()
+    }
+
+    /// Brings kernel and tunnel to what the clients want now.
+    pub(super) async fn apply(&mut self) -> Result<()> {
+        self.kernel.set(&self.clients)?;
+        let inner = kernel::inner(&self.clients);
+        self.driver
+            .call(move |tunnel, _| tunnel.set_inner(inner))
+            .await;
+        Ok(())
+    }
+
+    async fn add_candidates(&mut self, key: PublicKey, candidates: Vec<SocketAddr>) {
+        let Some(client) = self.clients.get_mut(&key) else {
+            return;
+        };
+        client.candidates.extend(candidates);
+        let peer = client.peer;
+        let addresses: Vec<_> = client.candidates.iter().copied().collect();
+        self.driver
+            .call(move |tunnel, now| tunnel.set_candidates(peer, &addresses, now))
+            .await;
+    }
+
+    fn resolve_host_names(&self, client: PublicKey, port: u16) {
+        for name in candidates::host_names() {
+            let requests = self.sender.clone();
+            tokio::spawn(async move {
+                let candidates = candidates::resolve(name, port).await;
+                let candidates = candidates.into_iter().collect();
+                // A server that is stopping dials nobody.
+                let _ = requests
+                    .send(Request::Candidates { client, candidates })
+                    .await;
+            });
+        }
+    }
+
+    fn is_inner(&self, destination: IpNet) -> bool {
+        let mut prefixes = self.clients.values().flat_map(|it| it.addresses.prefixes());
+        prefixes.any(|prefix| prefix.contains(&destination))
+    }
+
+    fn status(&self) -> String {
+        let clients = self.clients.iter().map(|(key, client)| ClientStatus {
+            public_key: *key,
+            host_address: client.addresses.host()[0].to_string(),
+            present: client.grace_end().is_none(),
+            networks: client
+                .attachments
+                .iter()
+                .map(|it| it.network.clone())
+                .collect(),
+        });
+        let status = Status {
+            version: env!("CARGO_PKG_VERSION"),
+            interface: &self.interface,
+            port: self.port,
+            clients: clients.collect(),
+        };
+        serde_json::to_string_pretty(&status).unwrap_or_default()
+    }
+}
