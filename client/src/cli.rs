@@ -1,0 +1,211 @@
+//! The command line. The doc comments are the help.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::docker::Selection;
+use crate::image::Arch;
+use crate::plan::Filter;
+
+/// Reach Docker containers by IP, as if Docker ran natively
+#[derive(Debug, Parser)]
+#[command(name = "dtap-client", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// Log more to stderr; repeat for more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Log errors only
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) quiet: u8,
+
+    /// What to log, in the syntax of tracing's EnvFilter
+    #[arg(long, global = true, env = "DTAP_LOG", hide = true)]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring the tunnel up and stay in the foreground
+    ///
+    /// Starts the server container where none runs, and follows the engine from then on. Prints one
+    /// line per change of state. Ctrl-C undoes everything.
+    Connect(ConnectOptions),
+    /// End the running client and undo everything
+    ///
+    /// The server container stays, without any kernel state.
+    Disconnect {
+        #[command(flatten)]
+        state: StateDir,
+    },
+    /// Show the state of every connection; exit 0 when connected
+    Status {
+        #[command(flatten)]
+        state: StateDir,
+        /// Print JSON
+        #[arg(long, env = "DTAP_JSON")]
+        json: bool,
+        /// Print again each second until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
+    /// List containers with their addresses, and whether each is reachable
+    Ls {
+        #[command(flatten)]
+        state: StateDir,
+        #[command(flatten)]
+        engine: EngineChoice,
+        /// Print JSON
+        #[arg(long, env = "DTAP_JSON")]
+        json: bool,
+    },
+    /// Write the server image to stdout, for `docker load`
+    Image {
+        /// Architecture of the engine; this machine's by default
+        #[arg(long, env = "DTAP_ARCH", value_enum)]
+        arch: Option<Arch>,
+    },
+    /// Disconnect and remove the server container
+    Uninstall {
+        #[command(flatten)]
+        state: StateDir,
+        #[command(flatten)]
+        engine: EngineChoice,
+        /// Remove its volume, its images, and this host's key and state, too
+        #[arg(long)]
+        purge: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StateDir {
+    /// Directory of this client's key, lock and socket
+    #[arg(
+        id = "state_dir",
+        long = "state-dir",
+        value_name = "DIR",
+        env = "DTAP_STATE_DIR",
+        default_value = DEFAULT_STATE_DIR
+    )]
+    pub(crate) directory: PathBuf,
+}
+
+pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/dtap-client";
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct EngineChoice {
+    /// Docker context; the current one of the user who called sudo by default
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "DTAP_CONTEXT",
+        conflicts_with = "docker_host"
+    )]
+    pub(crate) context: Option<String>,
+
+    /// URL of a Docker engine: unix://, tcp:// or ssh://
+    #[arg(long, value_name = "URL", env = "DTAP_DOCKER_HOST")]
+    pub(crate) docker_host: Option<String>,
+}
+
+impl EngineChoice {
+    pub(crate) fn selection(&self) -> Selection {
+        match (&self.context, &self.docker_host) {
+            (_, Some(url)) => Selection::Host(url.clone()),
+            (Some(name), None) => Selection::Context(name.clone()),
+            (None, None) => Selection::Default,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ConnectOptions {
+    #[command(flatten)]
+    pub(crate) engine: EngineChoice,
+
+    /// Return once connected and go on in the background
+    #[arg(short, long, env = "DTAP_DETACH")]
+    pub(crate) detach: bool,
+
+    /// With --detach: give up after this many seconds [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "DTAP_TIMEOUT", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Reach only networks of this name (a glob) or inside this CIDR; repeatable
+    #[arg(
+        long,
+        value_name = "NET|CIDR",
+        env = "DTAP_INCLUDE",
+        value_delimiter = ','
+    )]
+    pub(crate) include: Vec<Filter>,
+
+    /// Do not reach networks of this name (a glob) or overlapping this CIDR; repeatable
+    #[arg(
+        long,
+        value_name = "NET|CIDR",
+        env = "DTAP_EXCLUDE",
+        value_delimiter = ','
+    )]
+    pub(crate) exclude: Vec<Filter>,
+
+    /// How datagrams reach the engine [default: auto]
+    #[arg(long, value_enum, env = "DTAP_PATH")]
+    pub(crate) path: Option<PathChoice>,
+
+    /// How packets reach the containers [default: auto]
+    #[arg(long, value_enum, env = "DTAP_MODE")]
+    pub(crate) mode: Option<Mode>,
+
+    /// Image of the server, one the engine has, instead of the one this client carries
+    #[arg(long, value_name = "REF", env = "DTAP_SERVER_IMAGE")]
+    pub(crate) server_image: Option<String>,
+
+    /// Fail where no server container runs
+    #[arg(long, env = "DTAP_NO_START_SERVER")]
+    pub(crate) no_start_server: bool,
+
+    /// Directory of this client's key, lock and socket [default: /var/lib/dtap-client]
+    #[arg(long, value_name = "DIR", env = "DTAP_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+
+    /// TOML file with the same keys as these flags; flags win
+    #[arg(long, value_name = "FILE", env = "DTAP_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// This process is the background half of --detach
+    #[arg(long, hide = true)]
+    pub(crate) detached: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PathChoice {
+    /// UDP where it works, else the session
+    Auto,
+    /// UDP only
+    Udp,
+    /// The Docker API only
+    Session,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// The best that works
+    Auto,
+    /// IP through the tunnel
+    Tunnel,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "give a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "give a positive number of seconds".to_owned())
+}

@@ -1,0 +1,149 @@
+//! The settings of `connect`: flags and `DTAP_…` variables over a file.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use dtap_tunnel::PathPolicy;
+use serde::Deserialize;
+
+use crate::cli::{ConnectOptions, DEFAULT_STATE_DIR, EngineChoice, Mode, PathChoice};
+use crate::docker::Selection;
+use crate::plan::{Filter, Filters};
+
+/// What `connect` goes by.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) engine: Selection,
+    pub(crate) filters: Filters,
+    pub(crate) policy: PathPolicy,
+    pub(crate) server_image: Option<String>,
+    pub(crate) starts_server: bool,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) timeout: Duration,
+}
+
+/// The file: the same keys as the flags.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    context: Option<String>,
+    docker_host: Option<String>,
+    include: Vec<String>,
+    exclude: Vec<String>,
+    path: Option<PathChoice>,
+    mode: Option<Mode>,
+    server_image: Option<String>,
+    no_start_server: bool,
+    state_dir: Option<PathBuf>,
+    timeout: Option<f64>,
+}
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Settings {
+    /// Lays the flags over the file they name.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or says something no flag does.
+    pub(crate) fn new(options: &ConnectOptions) -> Result<Self> {
+        let file = match &options.config {
+            Some(path) => read(path)?,
+            None => File::default(),
+        };
+        Self::merge(options, file)
+    }
+
+    fn merge(options: &ConnectOptions, file: File) -> Result<Self> {
+        let engine = match options.engine.selection() {
+            Selection::Default => EngineChoice {
+                context: file.context,
+                docker_host: file.docker_host,
+            }
+            .selection(),
+            chosen @ (Selection::Context(_) | Selection::Host(_)) => chosen,
+        };
+        match options.mode.or(file.mode).unwrap_or(Mode::Auto) {
+            Mode::Auto | Mode::Tunnel => {}
+        }
+        let timeout = match file.timeout {
+            Some(seconds) => Duration::try_from_secs_f64(seconds)
+                .context("read 'timeout' of the config file: give a positive number of seconds")?,
+            None => DEFAULT_TIMEOUT,
+        };
+        Ok(Self {
+            engine,
+            filters: Filters {
+                include: filters(&options.include, &file.include)?,
+                exclude: filters(&options.exclude, &file.exclude)?,
+            },
+            policy: match options.path.or(file.path).unwrap_or(PathChoice::Auto) {
+                PathChoice::Auto => PathPolicy::Auto,
+                PathChoice::Udp => PathPolicy::Udp,
+                PathChoice::Session => PathPolicy::Session,
+            },
+            server_image: options.server_image.clone().or(file.server_image),
+            starts_server: !options.no_start_server && !file.no_start_server,
+            state_dir: options
+                .state_dir
+                .clone()
+                .or(file.state_dir)
+                .unwrap_or_else(|| DEFAULT_STATE_DIR.into()),
+            timeout: options.timeout.unwrap_or(timeout),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<File> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("read the config file {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("read the config file {}", path.display()))
+}
+
+fn filters(flags: &[Filter], file: &[String]) -> Result<Vec<Filter>> {
+    if !flags.is_empty() {
+        return Ok(flags.to_vec());
+    }
+    let parsed = file.iter().map(|text| text.parse());
+    parsed
+        .collect::<Result<_, _>>()
+        .context("read the config file")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Arguments, Command};
+
+    fn settings(flags: &[&str], file: &str) -> Result<Settings> {
+        let arguments = Arguments::parse_from(["dtap-client", "connect"].iter().chain(flags));
+        let Command::Connect(options) = arguments.command else {
+            unreachable!("the command is connect");
+        };
+        Settings::merge(&options, toml::from_str(file)?)
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = "context = 'colima'\npath = 'udp'\ninclude = ['web']\ntimeout = 5";
+        let settings = settings(&["--path", "session", "--include", "db*"], file).unwrap();
+        assert_eq!(settings.engine, Selection::Context("colima".into()));
+        assert_eq!(settings.policy, PathPolicy::Session);
+        assert_eq!(settings.filters.include, ["db*".parse().unwrap()]);
+        assert_eq!(settings.timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = settings(&[], "paht = 'udp'").unwrap_err();
+        assert!(format!("{error:#}").contains("paht"), "{error:#}");
+    }
+
+    #[test]
+    fn a_malformed_filter_in_the_file_is_named() {
+        let error = settings(&[], "exclude = ['172.18.0.0/33']").unwrap_err();
+        assert!(format!("{error:#}").contains("172.18.0.0/33"), "{error:#}");
+    }
+}

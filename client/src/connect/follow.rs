@@ -1,0 +1,279 @@
+//! What a connected client does: wake, list, plan, set; and stay in touch.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use dtap_net::router::RouteWatch;
+use dtap_tunnel::Path;
+use dtap_tunnel::session::{Attachment, Message};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use super::connection::{Attached, Connection, stopped};
+use super::view::set_path;
+use crate::docker::{Container, Engine, Network};
+use crate::host;
+use crate::plan::{self, Input, Plan, Reach};
+use crate::status::State;
+
+/// What the engine had at one moment.
+type Listed = (Vec<Network>, Vec<Container>);
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A session is alive while something arrives within this time.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Events come in bursts (`compose up`); the first of a burst waits this long
+/// for the rest.
+const BURST: Duration = Duration::from_millis(30);
+/// Routes change in bursts, too, when a VPN comes up.
+const ROUTES_BURST: Duration = Duration::from_millis(200);
+/// The handshake takes two round trips of the session.
+const HANDSHAKE_POLL: Duration = Duration::from_millis(5);
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// The loop's own state.
+struct Follower {
+    attached: Attached,
+    generation: u64,
+    wake: Option<Instant>,
+    silent: Instant,
+    path: Option<Path>,
+}
+
+impl Connection {
+    /// Keeps plan and engine equal until the session ends or the user has
+    /// enough.
+    pub(super) async fn follow(&mut self, attached: Attached) -> Result<()> {
+        let engine = attached.engine.clone();
+        // Subscribe first, then list: nothing falls between.
+        let mut events = engine.events().await?;
+        let mut routes = RouteWatch::new().context("watch this host's routes")?;
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stop = self.stop.clone();
+        let mut listing = Some(Box::pin(list(engine.clone())));
+        let mut follower = Follower {
+            attached,
+            generation: 0,
+            wake: None,
+            silent: Instant::now() + SILENCE,
+            path: None,
+        };
+        loop {
+            let idle = listing.is_none();
+            let listed = async {
+                match listing.as_mut() {
+                    Some(listing) => listing.await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                listed = listed => {
+                    listing = None;
+                    self.set(&mut follower, listed?).await?;
+                }
+                () = at(follower.wake), if idle => {
+                    follower.wake = None;
+                    listing = Some(Box::pin(list(engine.clone())));
+                }
+                event = events.next() => {
+                    event.context("follow the engine's events")??;
+                    follower.wake_within(BURST);
+                }
+                changed = routes.changed() => {
+                    changed.context("watch this host's routes")?;
+                    follower.wake_within(ROUTES_BURST);
+                }
+                message = follower.attached.session.recv() => {
+                    let Some(message) = message? else {
+                        bail!("the session with the server ended");
+                    };
+                    follower.silent = Instant::now() + SILENCE;
+                    self.hear(&follower, message).await?;
+                }
+                _ = heartbeat.tick() => {
+                    follower.attached.session.send(&Message::Heartbeat);
+                    self.look_at_path(&mut follower).await?;
+                }
+                () = sleep_until(follower.silent) => {
+                    bail!("nothing heard from the server for {} s", SILENCE.as_secs());
+                }
+                () = stopped(&mut stop) => return say_bye(follower.attached).await,
+            }
+        }
+    }
+
+    /// As [`Self::follow`], where there is nothing to set.
+    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<()> {
+        let mut events = engine.events().await?;
+        let mut stop = self.stop.clone();
+        loop {
+            let (networks, containers) = list(engine.clone()).await?;
+            let input = Input {
+                networks,
+                containers,
+                filters: self.settings.filters.clone(),
+                reach: Reach::Direct,
+                server: engine.server().await?.map(|server| server.id),
+                ..Input::default()
+            };
+            let plan = plan::plan(&input);
+            self.view.send_modify(|view| {
+                view.status.state = State::Connected;
+                view.status.reason = None;
+                view.status.mode = Some("tunnel".to_owned());
+                view.status.path = Some("direct".to_owned());
+                view.status.networks = plan.networks;
+                view.containers = plan.containers;
+            });
+            tokio::select! {
+                event = events.next() => event.context("follow the engine's events")??,
+                () = stopped(&mut stop) => return Ok(()),
+            };
+            tokio::time::sleep(BURST).await;
+        }
+    }
+
+    /// Plans with what was listed, and makes it so at both ends.
+    async fn set(&mut self, follower: &mut Follower, listed: Listed) -> Result<()> {
+        let link = self.link.as_mut().context("open the tunnel")?;
+        let (networks, containers) = listed;
+        let endpoint = match follower.path {
+            Some(Path::Udp(address)) => Some(address.ip()),
+            Some(Path::Session) | None => None,
+        };
+        let input = Input {
+            networks,
+            containers,
+            host: host::describe(Some(&link.interface), endpoint)?,
+            filters: self.settings.filters.clone(),
+            reach: Reach::Tunnel,
+            server: Some(follower.attached.container.clone()),
+        };
+        let plan = plan::plan(&input);
+        for note in &plan.notes {
+            tracing::info!("{note}");
+        }
+        follower.generation += 1;
+        follower.attached.session.send(&Message::Plan {
+            generation: follower.generation,
+            attachments: attachments(&plan),
+        });
+        link.set(&follower.attached.paired, &plan.routes).await?;
+        self.view.send_modify(|view| {
+            view.status.networks = plan.networks;
+            view.containers = plan.containers;
+        });
+        Ok(())
+    }
+
+    async fn hear(&self, follower: &Follower, message: Message) -> Result<()> {
+        match message {
+            Message::PlanDone { problems, .. } => {
+                for problem in problems {
+                    tracing::warn!("{problem}");
+                }
+                if self.view.borrow().status.state != State::Connected {
+                    self.connected(follower).await?;
+                }
+            }
+            Message::Failed { error } => bail!("the server gave up: {error}"),
+            Message::Bye => bail!("the server ended the session"),
+            Message::Heartbeat
+            | Message::Hello(_)
+            | Message::Pair { .. }
+            | Message::Paired(_)
+            | Message::Plan { .. }
+            | Message::Candidates { .. }
+            | Message::Path(_)
+            | Message::Unknown => {}
+        }
+        Ok(())
+    }
+
+    /// The first plan is in force; connected when the keys are agreed, too.
+    async fn connected(&self, follower: &Follower) -> Result<()> {
+        let link = self.link.as_ref().context("open the tunnel")?;
+        let peer = follower.attached.peer;
+        let status = loop {
+            let status = link.driver.call(move |tunnel, _| tunnel.status(peer)).await;
+            let status = status.flatten().context("reach the tunnel")?;
+            if status.last_handshake.is_some() {
+                break status;
+            }
+            if Instant::now() > follower.silent {
+                bail!("the server does not answer the handshake");
+            }
+            tokio::time::sleep(HANDSHAKE_POLL).await;
+        };
+        self.view.send_modify(|view| {
+            view.status.state = State::Connected;
+            view.status.reason = None;
+            set_path(&mut view.status, status.path);
+        });
+        Ok(())
+    }
+
+    /// Shows a change of path, and plans again: the endpoint must not be
+    /// routed into the tunnel.
+    async fn look_at_path(&self, follower: &mut Follower) -> Result<()> {
+        let link = self.link.as_ref().context("open the tunnel")?;
+        let peer = follower.attached.peer;
+        let status = link.driver.call(move |tunnel, _| tunnel.status(peer)).await;
+        let path = status.context("reach the tunnel: its interface is gone")?;
+        let path = path.and_then(|status| status.path);
+        if path != follower.path {
+            follower.path = path;
+            follower.wake_within(BURST);
+            self.view
+                .send_modify(|view| set_path(&mut view.status, path));
+        }
+        Ok(())
+    }
+}
+
+impl Follower {
+    fn wake_within(&mut self, time: Duration) {
+        let latest = Instant::now() + time;
+        self.wake = Some(self.wake.map_or(latest, |wake| wake.min(latest)));
+    }
+}
+
+async fn list(engine: Engine) -> Result<Listed> {
+    tokio::try_join!(engine.networks(), engine.containers())
+}
+
+fn attachments(plan: &Plan) -> Vec<Attachment> {
+    let attachments = plan.attachments.iter();
+    attachments
+        .map(|it| Attachment {
+            network: it.network.clone(),
+            interface: it.bridge.clone(),
+            subnets: it.subnets.clone(),
+            masquerade: it.masquerade.clone(),
+        })
+        .collect()
+}
+
+/// The server undoes everything before it answers.
+async fn say_bye(mut attached: Attached) -> Result<()> {
+    attached.session.send(&Message::Bye);
+    let answered = async {
+        while let Ok(Some(message)) = attached.session.recv().await {
+            if message == Message::Bye {
+                return;
+            }
+        }
+    };
+    if timeout(GOODBYE, answered).await.is_err() {
+        tracing::warn!("the server did not answer the goodbye; it will undo what is left in 30 s");
+    }
+    Ok(())
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,153 @@
+//! This host's end of one tunnel: interface, routes, and the server as peer.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, Result};
+use dtap_net::device::Device;
+use dtap_net::driver::{self, Driver};
+use dtap_net::router::{Router, RouterConfig};
+use dtap_net::udp::Udp;
+use dtap_tunnel::session::Paired;
+use dtap_tunnel::{PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, Tunnel};
+use ipnet::IpNet;
+use tokio::task::JoinHandle;
+
+/// Lives as long as the connection, over all its sessions: routes stay while
+/// the engine restarts.
+pub(super) struct Link {
+    pub(super) driver: Driver,
+    pub(super) interface: String,
+    pub(super) port: u16,
+    router: Router,
+    server: Option<Server>,
+    driving: JoinHandle<std::io::Result<()>>,
+}
+
+struct Server {
+    run: Run,
+    peer: PeerId,
+}
+
+/// One run of one server: another has lost the keys.
+#[derive(PartialEq, Eq)]
+struct Run {
+    public_key: PublicKey,
+    boot: Option<String>,
+}
+
+/// Inner MTU: 1,500 less IPv6, UDP and WireGuard headers (WireGuard paper).
+pub(super) const MTU: u16 = 1420;
+
+impl Link {
+    pub(super) fn open(key: &PrivateKey) -> Result<Self> {
+        let device = Device::create(MTU).context(
+            "create the tunnel interface (on Linux this needs /dev/net/tun: `modprobe tun`)",
+        )?;
+        let interface = device.name().to_owned();
+        let router = Router::new(&interface).context("open the routing socket")?;
+        let udp = Udp::bind(0).context("bind a UDP port")?;
+        let port = udp.port();
+        let (driver, driving) = driver::start(Tunnel::new(key.clone()), device, udp);
+        Ok(Self {
+            driver,
+            interface,
+            port,
+            router,
+            server: None,
+            driving: tokio::spawn(driving),
+        })
+    }
+
+    /// False once the interface broke; a new link is needed then.
+    pub(super) fn is_open(&self) -> bool {
+        !self.driving.is_finished()
+    }
+
+    /// The server as a peer: the same over all sessions with one run of it.
+    pub(super) async fn peer(
+        &mut self,
+        paired: &Paired,
+        boot: Option<String>,
+        policy: PathPolicy,
+    ) -> Result<PeerId> {
+        let run = Run {
+            public_key: paired.public_key,
+            boot,
+        };
+        if let Some(server) = &self.server
+            && server.run == run
+        {
+            return Ok(server.peer);
+        }
+        let old = self.server.take().map(|server| server.peer);
+        let config = PeerConfig {
+            public_key: paired.public_key,
+            allowed_ips: paired.prefixes.iter().copied().collect(),
+            policy,
+            initiates: true,
+        };
+        let peer = self.call(move |tunnel, now| {
+            if let Some(old) = old {
+                tunnel.remove_peer(old);
+            }
+            tunnel.add_peer(config, now)
+        });
+        let peer = peer.await?;
+        self.server = Some(Server { run, peer });
+        Ok(peer)
+    }
+
+    /// Addresses, routes and cryptokey routing for this plan.
+    pub(super) async fn set(&mut self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
+        let inner: BTreeSet<_> = paired.prefixes.iter().chain(routes).copied().collect();
+        let local = paired.host.iter().copied().collect();
+        let peer = self.server.as_ref().map(|server| server.peer);
+        self.call(move |tunnel, _| {
+            tunnel.set_local(local);
+            if let Some(peer) = peer {
+                tunnel.set_allowed_ips(peer, &inner);
+            }
+            tunnel.set_inner(inner);
+        })
+        .await?;
+        let prefixes = || paired.prefixes.iter();
+        let addresses = paired.host.iter().filter_map(|address| {
+            let prefix = prefixes().find(|prefix| prefix.contains(address))?;
+            IpNet::new(*address, prefix.prefix_len()).ok()
+        });
+        let config = RouterConfig {
+            addresses: addresses.collect(),
+            mtu: MTU.into(),
+            routes: routes.clone(),
+            blackholes: BTreeSet::new(),
+        };
+        self.router
+            .set(&config)
+            .context("set addresses and routes of this host")
+    }
+
+    pub(super) async fn dial(&self, peer: PeerId, candidates: Vec<SocketAddr>) -> Result<()> {
+        self.call(move |tunnel, now| tunnel.set_candidates(peer, &candidates, now))
+            .await
+    }
+
+    /// Undoes everything; the interface goes with the driver's last handle.
+    pub(super) async fn close(mut self) -> Result<()> {
+        let cleared = self.router.clear().context("clear addresses and routes");
+        self.driving.abort();
+        // Aborted or ended before: either way the interface is gone now.
+        let _ = self.driving.await;
+        cleared
+    }
+
+    async fn call<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Tunnel, std::time::Instant) -> R + Send + 'static,
+    ) -> Result<R> {
+        self.driver
+            .call(call)
+            .await
+            .context("reach the tunnel: its interface is gone")
+    }
+}

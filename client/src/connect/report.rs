@@ -1,0 +1,127 @@
+//! One line per change of state, for whoever watches `connect`.
+
+use super::view::View;
+use crate::plan::{NetworkState, Reachability};
+use crate::status::{ConnectionStatus, State};
+
+/// What there is to say about the difference.
+pub(super) fn lines(before: &View, after: &View) -> Vec<String> {
+    let (old, new) = (&before.status, &after.status);
+    let mut lines = Vec::new();
+    if old.state != new.state || (old.reason != new.reason && new.reason.is_some()) {
+        lines.extend(state(new));
+    }
+    if new.state == State::Connected {
+        if old.path != new.path || old.endpoint != new.endpoint {
+            lines.extend(path(new));
+        }
+        lines.extend(networks(&old.networks, &new.networks));
+    }
+    lines
+}
+
+fn state(status: &ConnectionStatus) -> Option<String> {
+    let name = &status.name;
+    let reason = status.reason.as_deref().unwrap_or("no reason known");
+    match status.state {
+        State::Connecting => None,
+        State::Disconnected => Some(format!("{name}: disconnected: {reason}")),
+        State::Reconnecting => Some(format!("{name}: reconnecting: {reason}")),
+        State::Connected => {
+            let engine = status.engine.as_deref().unwrap_or("unknown");
+            let whereabouts = match (&status.host_address, &status.interface) {
+                (Some(address), Some(interface)) => format!(" as {address} on {interface}"),
+                _ => String::new(),
+            };
+            Some(format!("{name}: connected to Docker {engine}{whereabouts}"))
+        }
+    }
+}
+
+fn path(status: &ConnectionStatus) -> Option<String> {
+    let name = &status.name;
+    match (status.path.as_deref()?, &status.endpoint) {
+        ("direct", _) => Some(format!(
+            "{name}: this host has the networks itself, nothing to tunnel"
+        )),
+        (path, Some(endpoint)) => Some(format!("{name}: path {path} to {endpoint}")),
+        (path, None) => Some(format!("{name}: path {path}")),
+    }
+}
+
+fn networks(before: &[NetworkState], after: &[NetworkState]) -> Vec<String> {
+    let is_known = |network: &&NetworkState| !before.contains(network);
+    let is_gone = |network: &&NetworkState| !after.iter().any(|it| it.name == network.name);
+    let changed = after.iter().filter(is_known).map(network);
+    let gone = before.iter().filter(is_gone);
+    changed
+        .chain(gone.map(|network| format!("network {}: gone", network.name)))
+        .collect()
+}
+
+fn network(network: &NetworkState) -> String {
+    let subnets: Vec<_> = network.subnets.iter().map(ToString::to_string).collect();
+    let name = &network.name;
+    let reason = network.reason.as_deref().unwrap_or_default();
+    match network.state {
+        Reachability::Reachable if reason.is_empty() => {
+            format!("network {name}: {} reachable", subnets.join(", "))
+        }
+        Reachability::Reachable => format!("network {name}: reachable, {reason}"),
+        Reachability::Conflict => format!("network {name}: conflict, {reason}"),
+        Reachability::Excluded => format!("network {name}: excluded, {reason}"),
+        Reachability::Unsupported => format!("network {name}: unsupported, {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connected() -> View {
+        let mut view = View::new("default");
+        view.status.state = State::Connected;
+        view.status.engine = Some("28.5.2".into());
+        view.status.host_address = Some([10, 75, 0, 2].into());
+        view.status.interface = Some("dtap0".into());
+        view.status.path = Some("session".into());
+        view.status.networks = vec![NetworkState {
+            name: "web".into(),
+            driver: "bridge".into(),
+            subnets: vec!["172.18.0.0/16".parse().unwrap()],
+            mapped: Vec::new(),
+            state: Reachability::Reachable,
+            reason: None,
+        }];
+        view
+    }
+
+    #[test]
+    fn connecting_says_where_how_and_what() {
+        let expected = [
+            "default: connected to Docker 28.5.2 as 10.75.0.2 on dtap0",
+            "default: path session",
+            "network web: 172.18.0.0/16 reachable",
+        ];
+        assert_eq!(lines(&View::new("default"), &connected()), expected);
+    }
+
+    #[test]
+    fn nothing_new_is_nothing_said() {
+        assert_eq!(lines(&connected(), &connected()), [""; 0]);
+    }
+
+    #[test]
+    fn a_lost_connection_says_why_and_a_lost_network_that_it_is_gone() {
+        let mut lost = connected();
+        lost.status.state = State::Reconnecting;
+        lost.status.reason = Some("the engine stopped".into());
+        assert_eq!(
+            lines(&connected(), &lost),
+            ["default: reconnecting: the engine stopped"]
+        );
+        let mut without = connected();
+        without.status.networks.clear();
+        assert_eq!(lines(&connected(), &without), ["network web: gone"]);
+    }
+}

@@ -1,0 +1,158 @@
+//! A session with the server: starts the container where none runs, and waits
+//! until it answers.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, bail};
+use bytes::Bytes;
+use dtap_net::session::Session;
+use dtap_tunnel::session::{Hello, Message, PROTOCOL};
+use tokio::time::{Instant, timeout};
+
+use crate::config::Settings;
+use crate::docker::{Engine, ImageId, ServerContainer, ServerState};
+use crate::image::{self, Arch};
+
+/// A session whose ends know each other's versions.
+pub(super) struct Opened {
+    pub(super) session: Session,
+    pub(super) server: Hello,
+    pub(super) container: String,
+}
+
+/// How long a started server may take until it answers.
+const STARTING: Duration = Duration::from_secs(8);
+const RETRY: Duration = Duration::from_millis(50);
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Opens a session, starting what is needed for it.
+pub(super) async fn open(engine: &Engine, settings: &Settings) -> Result<Opened> {
+    let deadline = Instant::now() + STARTING;
+    loop {
+        let container = ensure(engine, settings).await?;
+        let refused = match greet(engine, &container).await {
+            Ok(opened) => return Ok(opened),
+            Err(Greeting::Hopeless(error)) => return Err(error),
+            Err(Greeting::NotYet(error)) => error,
+        };
+        if Instant::now() > deadline {
+            return Err(refused.context(format!(
+                "open a session with the server container {} (see `docker logs {}`)",
+                container.name, container.name
+            )));
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+enum Greeting {
+    /// The server may still be starting.
+    NotYet(Error),
+    Hopeless(Error),
+}
+
+async fn greet(engine: &Engine, container: &ServerContainer) -> Result<Opened, Greeting> {
+    let program = engine.session(&container.id).await;
+    let program = program.map_err(Greeting::NotYet)?;
+    let mut session = Session::new(program.output, program.input);
+    let own = hello();
+    session.send(&Message::Hello(own.clone()));
+    match timeout(ANSWER, session.recv()).await {
+        Ok(Ok(Some(Message::Hello(server)))) => {
+            own.agree(&server)
+                .map_err(|error| Greeting::Hopeless(error.into()))?;
+            Ok(Opened {
+                session,
+                server,
+                container: container.id.clone(),
+            })
+        }
+        Ok(Ok(Some(_))) => Err(Greeting::Hopeless(Error::msg(
+            "the server did not begin with a hello: it is no dtap server",
+        ))),
+        Ok(Ok(None)) => {
+            let complaint = program.process.stderr();
+            Err(Greeting::NotYet(Error::msg(if complaint.is_empty() {
+                "the session ended at once".to_owned()
+            } else {
+                complaint
+            })))
+        }
+        Ok(Err(error)) => Err(Greeting::NotYet(error.into())),
+        Err(_) => Err(Greeting::NotYet(Error::msg(
+            "the server did not answer within 5 s",
+        ))),
+    }
+}
+
+/// The running server container; made and started if need be.
+async fn ensure(engine: &Engine, settings: &Settings) -> Result<ServerContainer> {
+    if let Some(container) = engine.server().await? {
+        match container.state {
+            ServerState::Running => return checked(container),
+            ServerState::Restarting => {
+                return Ok(container);
+            }
+            ServerState::Created
+            | ServerState::Paused
+            | ServerState::Exited
+            | ServerState::Dead => {}
+        }
+        if !settings.starts_server {
+            bail!(
+                "the server container {} does not run: start it with `docker start {}`, or leave out --no-start-server",
+                container.name,
+                container.name
+            );
+        }
+        engine.start_server(&container).await?;
+        return Ok(container);
+    }
+    if !settings.starts_server {
+        bail!(
+            "no server container runs: start one as the README shows, or leave out --no-start-server"
+        );
+    }
+    let image = image(engine, settings).await?;
+    let container = engine.create_server(&image).await?;
+    engine.start_server(&container).await?;
+    Ok(container)
+}
+
+fn checked(container: ServerContainer) -> Result<ServerContainer> {
+    if container.host_network {
+        return Ok(container);
+    }
+    bail!(
+        "the server container {} is not in the engine's network: remove it and start it with `--network host`, or let `connect` do both",
+        container.name
+    )
+}
+
+/// The image to run: the one the user names, else the one this client carries.
+async fn image(engine: &Engine, settings: &Settings) -> Result<ImageId> {
+    if let Some(reference) = &settings.server_image {
+        return engine.image(reference).await?.with_context(|| {
+            format!("the engine has no image {reference}: load or pull it first, or leave out --server-image")
+        });
+    }
+    let facts = engine.facts().await?;
+    let arch = Arch::of(&facts.architecture).with_context(|| {
+        format!(
+            "there is no server for the engine's architecture {}",
+            facts.architecture
+        )
+    })?;
+    engine
+        .load_image(Bytes::from_static(image::required(arch)?))
+        .await
+}
+
+fn hello() -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: None,
+        namespace: dtap_net::namespace::current(),
+    }
+}

@@ -1,0 +1,56 @@
+//! What a connection shows of itself.
+
+use dtap_net::driver::Driver;
+use dtap_tunnel::{Path, PeerId};
+
+use crate::plan::ContainerState;
+use crate::status::ConnectionStatus;
+
+/// The state of one connection; counters are asked for when needed.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(super) status: ConnectionStatus,
+    pub(super) containers: Vec<ContainerState>,
+    pub(super) tunnel: Option<(Driver, PeerId)>,
+}
+
+impl View {
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            status: ConnectionStatus {
+                name: name.to_owned(),
+                ..ConnectionStatus::default()
+            },
+            containers: Vec::new(),
+            tunnel: None,
+        }
+    }
+
+    /// The status with what the tunnel knows at this moment.
+    pub(super) async fn live(&self) -> ConnectionStatus {
+        let mut status = self.status.clone();
+        let Some((driver, peer)) = &self.tunnel else {
+            return status;
+        };
+        let peer = *peer;
+        let known = driver.call(move |tunnel, _| tunnel.status(peer)).await;
+        if let Some(known) = known.flatten() {
+            set_path(&mut status, known.path);
+            status.last_handshake_s = known.last_handshake.map(|it| it.as_secs());
+            status.rx_bytes = Some(known.rx_bytes);
+            status.tx_bytes = Some(known.tx_bytes);
+        }
+        status
+    }
+}
+
+/// Names a path as `status` does.
+pub(super) fn set_path(status: &mut ConnectionStatus, path: Option<Path>) {
+    let (name, endpoint) = match path {
+        None => (None, None),
+        Some(Path::Session) => (Some("session"), None),
+        Some(Path::Udp(address)) => (Some("udp"), Some(address.to_string())),
+    };
+    status.path = name.map(str::to_owned);
+    status.endpoint = endpoint;
+}

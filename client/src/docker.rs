@@ -1,0 +1,31 @@
+//! Everything that is said to a container engine.
+//!
+//! [`find`] decides which engine is meant, [`Engine`] talks to it. Nothing of the HTTP library leaves this module.
+
+mod container;
+mod context;
+mod dial;
+mod endpoint;
+mod engine;
+mod environment;
+mod events;
+mod find;
+mod image;
+mod network;
+mod refusal;
+mod server;
+mod session;
+
+pub use container::{Container, Endpoint as ContainerEndpoint, Port, Protocol};
+pub use endpoint::{Certificates, Endpoint};
+pub use engine::{Engine, Facts};
+pub use environment::{Environment, User};
+pub use events::{Event, EventKind};
+pub use find::{Selection, Target, find};
+pub use image::ImageId;
+pub use network::{Network, Subnet};
+pub use server::{Health, ServerContainer, ServerState};
+pub use session::{Session, SessionInput, SessionOutput, SessionProcess};
+
+/// A network or container with this label set to `false` is left alone.
+pub const ENABLE_LABEL: &str = "dtap.enable";

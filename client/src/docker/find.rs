@@ -1,0 +1,164 @@
+//! Decides which engine is meant.
+//!
+//! The order is Docker's own: the user's flag, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context, the default
+//! socket. Where that socket does not answer, the sockets of other well-known engines are tried.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use super::context;
+use super::endpoint::{Certificates, Endpoint};
+use super::environment::{Environment, User};
+use super::refusal;
+
+/// Which engine the user asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    #[default]
+    Default,
+    /// `--context NAME`
+    Context(String),
+    /// `--docker-host URL`
+    Host(String),
+}
+
+/// An engine to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The context's name, or `default`.
+    pub name: String,
+    pub endpoint: Endpoint,
+    /// Whose ssh, with its keys and agent, leads there.
+    pub user: User,
+    /// The user's `SSH_AUTH_SOCK`, where sudo has kept it.
+    pub ssh_agent: Option<PathBuf>,
+}
+
+/// Finds the engine that is meant.
+///
+/// # Errors
+///
+/// One sentence with the fix: an unknown context, a malformed URL, or no engine at any well-known socket.
+pub fn find(selection: &Selection, environment: &Environment) -> Result<Target> {
+    let (name, endpoint) = match selection {
+        Selection::Host(url) => (context::DEFAULT.to_owned(), host(url, environment)?),
+        Selection::Context(name) => named(name, environment)?,
+        Selection::Default => default(environment)?,
+    };
+
+    Ok(Target {
+        name,
+        endpoint,
+        user: environment.user.clone(),
+        ssh_agent: environment.variable("SSH_AUTH_SOCK").map(PathBuf::from),
+    })
+}
+
+fn default(environment: &Environment) -> Result<(String, Endpoint)> {
+    if environment.variable("DOCKER_HOST").is_some() {
+        return named(context::DEFAULT, environment);
+    }
+    let chosen = match environment.variable("DOCKER_CONTEXT") {
+        Some(name) => Some(name.to_owned()),
+        None => context::current(&environment.configuration())?,
+    };
+
+    match chosen {
+        Some(name) if name != context::DEFAULT => named(&name, environment),
+        Some(_) | None => Ok((context::DEFAULT.to_owned(), well_known(environment)?)),
+    }
+}
+
+fn named(name: &str, environment: &Environment) -> Result<(String, Endpoint)> {
+    let endpoint = if name != context::DEFAULT {
+        context::endpoint(&environment.configuration(), name)?
+    } else if let Some(url) = environment.variable("DOCKER_HOST") {
+        host(url, environment)?
+    } else {
+        Endpoint::Unix(environment.system_socket.clone())
+    };
+
+    Ok((name.to_owned(), endpoint))
+}
+
+/// As for the `docker` command, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` apply to every URL given directly.
+fn host(url: &str, environment: &Environment) -> Result<Endpoint> {
+    let directory = match environment.variable("DOCKER_CERT_PATH") {
+        Some(directory) => directory.into(),
+        None => environment.configuration(),
+    };
+    let verify = environment.variable("DOCKER_TLS_VERIFY");
+
+    Endpoint::parse(url, verify.map(|_| Certificates::in_directory(&directory)))
+}
+
+fn well_known(environment: &Environment) -> Result<Endpoint> {
+    let sockets = sockets(environment);
+    let mut refused = None;
+
+    for socket in &sockets {
+        match UnixStream::connect(socket) {
+            Ok(_) => return Ok(Endpoint::Unix(socket.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                refused.get_or_insert_with(|| {
+                    refusal::sentence(&Endpoint::Unix(socket.clone()), &error)
+                });
+            }
+        }
+    }
+
+    match refused {
+        Some(sentence) => bail!(sentence),
+        None => bail!(
+            "no container engine found: start Docker, or name it with --context or --docker-host (looked for {})",
+            listed(&sockets)
+        ),
+    }
+}
+
+/// The sockets of Docker, Docker Desktop, OrbStack, Colima, Rancher Desktop, Lima and rootless Docker.
+fn sockets(environment: &Environment) -> Vec<PathBuf> {
+    let home = &environment.user.home;
+    let mut sockets = vec![
+        environment.system_socket.clone(),
+        home.join(".docker/run/docker.sock"),
+        home.join(".orbstack/run/docker.sock"),
+        home.join(".colima/default/docker.sock"),
+    ];
+    sockets.extend(instances(&home.join(".colima"), "docker.sock"));
+    sockets.extend(instances(&home.join(".config/colima"), "docker.sock"));
+    sockets.push(home.join(".rd/docker.sock"));
+    sockets.extend(instances(&home.join(".lima"), "sock/docker.sock"));
+    sockets.push(environment.runtime_directory.join("docker.sock"));
+
+    sockets
+}
+
+/// The socket of each instance in a directory that has one folder per instance.
+fn instances(directory: &Path, socket: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    let mut sockets: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path().join(socket))
+        .filter(|path| path.exists())
+        .collect();
+    sockets.sort();
+
+    sockets
+}
+
+fn listed(sockets: &[PathBuf]) -> String {
+    let sockets: Vec<_> = sockets.iter().map(|it| it.display().to_string()).collect();
+
+    sockets.join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What this host has of its own: routes, addresses, resolvers.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use anyhow::{Context as _, Result};
+use dtap_net::router;
+use ipnet::IpNet;
+
+use crate::plan::{Host, HostRoute};
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Everything no Docker subnet may take, without what is on `interface`, ours.
+pub(crate) fn describe(interface: Option<&str>, endpoint: Option<IpAddr>) -> Result<Host> {
+    let routes = router::routes().context("list this host's routes")?;
+    let routes = routes.into_iter().map(|route| HostRoute {
+        ours: route.ours || (interface.is_some() && route.interface.as_deref() == interface),
+        destination: route.destination,
+        gateway: route.gateway,
+        interface: route.interface,
+    });
+    let addresses = router::addresses().context("list this host's addresses")?;
+    let addresses = addresses
+        .into_iter()
+        .filter(|(name, _)| interface != Some(name.as_str()))
+        .map(|(_, net)| net.addr());
+    Ok(Host {
+        routes: routes.collect(),
+        addresses: addresses.collect(),
+        resolvers: resolvers(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()),
+        endpoint,
+    })
+}
+
+/// Prefixes this host uses: no tunnel address is to be taken from them.
+pub(crate) fn used(interface: Option<&str>) -> Result<BTreeSet<IpNet>> {
+    let host = describe(interface, None)?;
+    let routes = host.routes.into_iter().filter(|route| !route.ours);
+    let routes = routes.map(|route| route.destination);
+    let addresses = host.addresses.into_iter().map(IpNet::from);
+    Ok(routes
+        .chain(addresses)
+        .filter(|net| net.prefix_len() > 0)
+        .collect())
+}
+
+/// This host's addresses at its UDP port, for the server to dial.
+pub(crate) fn candidates(interface: Option<&str>, port: u16) -> Result<Vec<SocketAddr>> {
+    let host = describe(interface, None)?;
+    let dialable = host.addresses.into_iter().filter(|address| {
+        let link_local = match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        !address.is_loopback() && !link_local
+    });
+    Ok(dialable
+        .map(|address| SocketAddr::new(address, port))
+        .collect())
+}
+
+/// `nameserver` lines of resolv.conf(5).
+fn resolvers(text: &str) -> Vec<IpAddr> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver"))
+        .filter_map(|rest| {
+            rest.split_whitespace()
+                .next()?
+                .split('%')
+                .next()?
+                .parse()
+                .ok()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolvers_are_read_as_the_c_library_reads_them() {
+        let text = "# a comment\nsearch lan\nnameserver 192.168.1.1\n nameserver fe80::1%en0\n";
+        let expected: Vec<IpAddr> = ["192.168.1.1", "fe80::1"]
+            .map(|it| it.parse().unwrap())
+            .to_vec();
+        assert_eq!(resolvers(text), expected);
+    }
+}

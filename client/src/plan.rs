@@ -1,0 +1,66 @@
+//! What should be: from what the engine and this host have, computes what the server attaches, what this host
+//! routes, and what `status` and `ls` say.
+//!
+//! Pure and deterministic: equal inputs, in any order, give equal plans.
+
+mod container;
+mod filter;
+mod input;
+mod network;
+mod reserved;
+mod state;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+pub use filter::{Filter, Filters, MalformedFilter};
+pub use input::{Host, HostRoute, Input, Reach};
+pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
+
+/// What should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// For the server, sorted by the network's name.
+    pub attachments: Vec<Attachment>,
+    /// For this host: exactly the attached subnets.
+    pub routes: BTreeSet<IpNet>,
+    /// Every network of the engine, sorted by name.
+    pub networks: Vec<NetworkState>,
+    /// Every container of the engine but the server's, sorted by name.
+    pub containers: Vec<ContainerState>,
+    /// What the log should say about this plan, once.
+    pub notes: Vec<String>,
+}
+
+/// What the server does so that one Docker network is reachable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub network_id: String,
+    pub network: String,
+    /// The bridge's interface in the engine's network namespace.
+    pub bridge: String,
+    pub subnets: BTreeSet<IpNet>,
+    /// Containers that could not answer this host's own address: packets to them carry the bridge's.
+    pub masquerade: BTreeSet<IpAddr>,
+}
+
+/// Computes what should be.
+///
+/// Costs O(n log n) in networks, containers and routes together.
+pub fn plan(input: &Input) -> Plan {
+    let networks = network::decide(input);
+    let containers = container::describe(input, &networks);
+
+    Plan {
+        attachments: network::attachments(&networks, &container::masquerade(input)),
+        routes: networks.iter().flat_map(|it| &it.routed).copied().collect(),
+        notes: networks.iter().flat_map(|it| it.notes.clone()).collect(),
+        networks: networks.into_iter().map(|it| it.state).collect(),
+        containers,
+    }
+}
+
+#[cfg(test)]
+mod tests;

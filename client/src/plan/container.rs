@@ -1,0 +1,136 @@
+//! What `ls` says about containers, and which of them need masquerading.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use super::network::Decision;
+use super::{ContainerAddress, ContainerState, Input};
+use crate::docker::{Container, ContainerEndpoint, ENABLE_LABEL};
+
+/// Describes every container but dtap's server, sorted by name.
+pub(super) fn describe(input: &Input, networks: &[Decision<'_>]) -> Vec<ContainerState> {
+    let networks: HashMap<_, _> = networks
+        .iter()
+        .map(|it| (it.network.id.as_str(), it))
+        .collect();
+    let by_id: HashMap<_, _> = input
+        .containers
+        .iter()
+        .map(|it| (it.id.as_str(), it))
+        .collect();
+    let mut containers: Vec<_> = input
+        .containers
+        .iter()
+        .filter(|it| input.server.as_deref() != Some(it.id.as_str()))
+        .collect();
+    containers.sort_by_key(|it| (&it.name, &it.id));
+
+    containers
+        .into_iter()
+        .map(|container| state(container, namespace_owner(container, &by_id), &networks))
+        .collect()
+}
+
+/// The addresses, by network ID, of containers that could not answer the host's own address.
+///
+/// They have no route to it: on an internal network, without a gateway, or perhaps by another of their networks.
+pub(super) fn masquerade(input: &Input) -> BTreeMap<&str, BTreeSet<IpAddr>> {
+    let internal: BTreeSet<_> = input
+        .networks
+        .iter()
+        .filter(|it| it.internal)
+        .map(|it| it.id.as_str())
+        .collect();
+    let mut masquerade: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+
+    for container in &input.containers {
+        for endpoint in &container.endpoints {
+            for (address, gateway) in endpoint.addresses() {
+                let id = endpoint.network_id.as_str();
+                if gateway.is_none() || internal.contains(id) || has_choice(container, address) {
+                    masquerade.entry(id).or_default().insert(address);
+                }
+            }
+        }
+    }
+    masquerade
+}
+
+/// Whether the container has several addresses of this family, of which only one leads to the default gateway.
+fn has_choice(container: &Container, address: IpAddr) -> bool {
+    let addresses = container
+        .endpoints
+        .iter()
+        .flat_map(ContainerEndpoint::addresses);
+
+    addresses
+        .filter(|(other, _)| other.is_ipv4() == address.is_ipv4())
+        .nth(1)
+        .is_some()
+}
+
+/// The container whose network namespace this one uses: with `--network container:ID` another's.
+fn namespace_owner<'a>(
+    container: &'a Container,
+    by_id: &HashMap<&str, &'a Container>,
+) -> &'a Container {
+    let owner = container.network_mode.strip_prefix("container:");
+
+    owner
+        .and_then(|id| by_id.get(id).copied())
+        .unwrap_or(container)
+}
+
+fn state(
+    container: &Container,
+    owner: &Container,
+    networks: &HashMap<&str, &Decision<'_>>,
+) -> ContainerState {
+    let is_enabled = container
+        .labels
+        .get(ENABLE_LABEL)
+        .is_none_or(|it| it != "false");
+    let is_routed = owner.network_mode == HOST_MODE || has_reachable_address(owner, networks);
+
+    ContainerState {
+        name: container.name.clone(),
+        id: container.id.clone(),
+        names: Vec::new(),
+        networks: owner.endpoints.iter().flat_map(addresses).collect(),
+        ports: container.ports.iter().map(ToString::to_string).collect(),
+        reachable: container.running && is_enabled && is_routed,
+    }
+}
+
+fn has_reachable_address(container: &Container, networks: &HashMap<&str, &Decision<'_>>) -> bool {
+    container.endpoints.iter().any(|endpoint| {
+        let decision = networks.get(endpoint.network_id.as_str());
+        let reachable = decision.map(|it| &it.reachable);
+
+        endpoint.addresses().any(|(address, _)| {
+            reachable
+                .into_iter()
+                .flatten()
+                .any(|it| it.contains(&address))
+        })
+    })
+}
+
+fn addresses(endpoint: &ContainerEndpoint) -> Vec<ContainerAddress> {
+    let entry = |address| ContainerAddress {
+        network: endpoint.network.clone(),
+        address,
+        mapped: None,
+    };
+    let addresses: Vec<_> = endpoint
+        .addresses()
+        .map(|(address, _)| entry(Some(address)))
+        .collect();
+
+    if addresses.is_empty() {
+        return vec![entry(None)];
+    }
+    addresses
+}
+
+const HOST_MODE: &str = "host";

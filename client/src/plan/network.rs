@@ -1,0 +1,210 @@
+//! Decides, network by network and subnet by subnet, what is attached and routed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::reserved::Reserved;
+use super::{Attachment, Input, NetworkState, Reach, Reachability};
+use crate::docker::{ENABLE_LABEL, Network};
+
+/// What becomes of one network.
+#[derive(Debug)]
+pub(super) struct Decision<'a> {
+    pub(super) network: &'a Network,
+    pub(super) state: NetworkState,
+    /// Subnets that are reached through the tunnel.
+    pub(super) routed: BTreeSet<IpNet>,
+    /// Subnets whose containers can be reached, through the tunnel or without.
+    pub(super) reachable: BTreeSet<IpNet>,
+    pub(super) notes: Vec<String>,
+}
+
+/// Decides about every network, sorted by name.
+pub(super) fn decide(input: &Input) -> Vec<Decision<'_>> {
+    let mut networks: Vec<_> = input.networks.iter().collect();
+    networks.sort_by_key(|it| (&it.name, &it.id));
+    let mut subnets = Subnets {
+        input,
+        reserved: Reserved::new(&input.host),
+        claimed: BTreeMap::new(),
+    };
+
+    networks
+        .into_iter()
+        .map(|network| subnets.decide(network))
+        .collect()
+}
+
+/// The attachments of the networks that have a routed subnet.
+pub(super) fn attachments(
+    decisions: &[Decision<'_>],
+    masquerade: &BTreeMap<&str, BTreeSet<IpAddr>>,
+) -> Vec<Attachment> {
+    let routed = decisions.iter().filter(|it| !it.routed.is_empty());
+
+    routed
+        .map(|decision| Attachment {
+            network_id: decision.network.id.clone(),
+            network: decision.network.name.clone(),
+            bridge: decision.network.bridge_interface(),
+            subnets: decision.routed.clone(),
+            masquerade: masquerade
+                .get(decision.network.id.as_str())
+                .into_iter()
+                .flatten()
+                .copied()
+                .filter(|address| decision.routed.iter().any(|it| it.contains(address)))
+                .collect(),
+        })
+        .collect()
+}
+
+struct Subnets<'a> {
+    input: &'a Input,
+    reserved: Reserved,
+    /// Which network has a subnet already, by name.
+    claimed: BTreeMap<IpNet, &'a str>,
+}
+
+impl<'a> Subnets<'a> {
+    fn decide(&mut self, network: &'a Network) -> Decision<'a> {
+        let mut decision = Decision {
+            network,
+            state: NetworkState {
+                name: network.name.clone(),
+                driver: network.driver.clone(),
+                subnets: network.subnets.iter().map(|it| it.prefix).collect(),
+                mapped: Vec::new(),
+                state: Reachability::Reachable,
+                reason: None,
+            },
+            routed: BTreeSet::new(),
+            reachable: BTreeSet::new(),
+            notes: Vec::new(),
+        };
+
+        match verdict(network) {
+            Ok(subnets) => self.decide_subnets(&mut decision, &subnets),
+            Err((state, reason)) => decision.reject(state, reason),
+        }
+        decision
+    }
+
+    fn decide_subnets(&mut self, decision: &mut Decision<'a>, subnets: &[IpNet]) {
+        let network = decision.network;
+        let mut excluded = None;
+
+        for &subnet in subnets {
+            if let Some(reason) = self.input.filters.rejection(network, subnet) {
+                excluded.get_or_insert(reason);
+            } else if self.input.reach == Reach::Direct {
+                decision.reachable.insert(subnet);
+            } else if let Some(reason) = self.conflict(subnet) {
+                decision.reject(Reachability::Conflict, reason);
+            } else {
+                self.route(decision, subnet);
+            }
+        }
+
+        if let Some(reason) = excluded
+            && decision.reachable.is_empty()
+            && decision.state.reason.is_none()
+        {
+            decision.reject(Reachability::Excluded, reason);
+        }
+    }
+
+    fn conflict(&self, subnet: IpNet) -> Option<String> {
+        let twin = self.claimed.get(&subnet);
+
+        twin.map(|name| format!("{subnet} is the subnet of network '{name}' too"))
+            .or_else(|| self.reserved.conflict(subnet))
+    }
+
+    fn route(&mut self, decision: &mut Decision<'a>, subnet: IpNet) {
+        self.claimed.insert(subnet, &decision.network.name);
+        decision.routed.insert(subnet);
+        decision.reachable.insert(subnet);
+
+        if let Some(owner) = self.reserved.surrounding(subnet) {
+            decision.notes.push(format!(
+                "network '{}': {subnet} lies inside {owner}: reached by our more specific route",
+                decision.network.name
+            ));
+        }
+    }
+}
+
+impl Decision<'_> {
+    /// Names a reason; of several, those of other subnets stay.
+    fn reject(&mut self, state: Reachability, reason: String) {
+        self.state.state = state;
+        self.state.reason = Some(match self.state.reason.take() {
+            Some(earlier) => format!("{earlier}; {reason}"),
+            None => reason,
+        });
+    }
+}
+
+/// The subnets of a network that can be attached, or why none can.
+fn verdict(network: &Network) -> Result<Vec<IpNet>, (Reachability, String)> {
+    if network
+        .labels
+        .get(ENABLE_LABEL)
+        .is_some_and(|it| it == "false")
+    {
+        let reason = format!("excluded by its label {ENABLE_LABEL}=false");
+        return Err((Reachability::Excluded, reason));
+    }
+    if network.config_only {
+        let reason = "a configuration for other networks: no container can be on it".to_owned();
+        return Err((Reachability::Unsupported, reason));
+    }
+    let unsupported = |reason: String| Err((Reachability::Unsupported, reason));
+
+    match network.driver.as_str() {
+        "bridge" => bridge_subnets(network).or_else(unsupported),
+        "host" => {
+            unsupported("host network: containers on it answer at the server's address".to_owned())
+        }
+        "null" => unsupported("no network: containers on it have no address".to_owned()),
+        driver => unsupported(format!(
+            "driver '{driver}': only bridge networks are attached"
+        )),
+    }
+}
+
+fn bridge_subnets(network: &Network) -> Result<Vec<IpNet>, String> {
+    if network.subnets.is_empty() {
+        return Err("the network has no subnet: its containers have no known address".to_owned());
+    }
+    let prefixes = network.subnets.iter().map(|it| it.prefix);
+    let attachable: Vec<_> = prefixes
+        .filter(|subnet| !is_isolated(network, *subnet))
+        .collect();
+
+    if attachable.is_empty() {
+        return Err("isolated: its bridge has no address to reach containers from".to_owned());
+    }
+    Ok(attachable)
+}
+
+/// Whether Docker leaves the bridge without an address of the subnet's family.
+///
+/// Options of the bridge driver: `inhibit_ipv4` since 20.10, `gateway_mode_ipv4|6=isolated` since 27.1.
+fn is_isolated(network: &Network, subnet: IpNet) -> bool {
+    let option = |name: &str| {
+        let name = format!("com.docker.network.bridge.{name}");
+        network.options.get(&name).map(String::as_str)
+    };
+
+    match subnet {
+        IpNet::V4(_) => {
+            option("gateway_mode_ipv4") == Some("isolated")
+                || option("inhibit_ipv4") == Some("true")
+        }
+        IpNet::V6(_) => option("gateway_mode_ipv6") == Some("isolated"),
+    }
+}

@@ -1,0 +1,239 @@
+//! `status`: what the running client says of its connections.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::cli::StateDir;
+use crate::control;
+use crate::plan::{NetworkState, Reachability};
+use crate::table;
+
+/// The JSON of `status --json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: u32,
+    pub(crate) state: State,
+    pub(crate) connections: Vec<ConnectionStatus>,
+    pub(crate) dns: Option<Dns>,
+    pub(crate) page: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    Connected,
+    Reconnecting,
+    #[default]
+    Connecting,
+    Disconnected,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct ConnectionStatus {
+    pub(crate) name: String,
+    pub(crate) engine: Option<String>,
+    pub(crate) state: State,
+    /// Why it is not connected.
+    pub(crate) reason: Option<String>,
+    pub(crate) mode: Option<String>,
+    pub(crate) interface: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) server_version: Option<String>,
+    pub(crate) host_address: Option<IpAddr>,
+    pub(crate) server_address: Option<IpAddr>,
+    pub(crate) mtu: Option<u16>,
+    pub(crate) last_handshake_s: Option<u64>,
+    pub(crate) rx_bytes: Option<u64>,
+    pub(crate) tx_bytes: Option<u64>,
+    pub(crate) networks: Vec<NetworkState>,
+    pub(crate) taps: Vec<Tap>,
+}
+
+/// Where names are served; not before there are names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Dns {
+    domain: String,
+    listen: String,
+}
+
+/// An L2 attachment; not before there are taps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Tap {
+    network: String,
+    carrier: String,
+    interface: String,
+    address: Option<IpNet>,
+    state: String,
+    reason: Option<String>,
+}
+
+const VERSION: u32 = 1;
+const REFRESH: Duration = Duration::from_secs(1);
+
+impl Status {
+    /// The state of all: connected only if every connection is.
+    pub(crate) fn of(connections: Vec<ConnectionStatus>) -> Self {
+        let states = connections.iter().map(|connection| connection.state);
+        Self {
+            version: VERSION,
+            state: states
+                .max_by_key(|state| rank(*state))
+                .unwrap_or(State::Disconnected),
+            connections,
+            dns: None,
+            page: None,
+        }
+    }
+}
+
+pub(crate) async fn command(state: &StateDir, json: bool, watch: bool) -> Result<ExitCode> {
+    loop {
+        let status = match control::ask(&state.directory, control::Command::Status).await? {
+            Some(answer) => serde_json::from_str(&answer).context("read the client's status")?,
+            None => Status::of(Vec::new()),
+        };
+        let text = if json {
+            serde_json::to_string(&status)? + "\n"
+        } else {
+            human(&status)
+        };
+        if watch && !json {
+            print!("\x1b[2J\x1b[H");
+        }
+        print!("{text}");
+        if !watch {
+            return Ok(match status.state {
+                State::Connected => ExitCode::SUCCESS,
+                State::Connecting | State::Reconnecting | State::Disconnected => ExitCode::FAILURE,
+            });
+        }
+        tokio::time::sleep(REFRESH).await;
+    }
+}
+
+/// From good to bad; the worst connection decides.
+const fn rank(state: State) -> u8 {
+    match state {
+        State::Connected => 0,
+        State::Connecting => 1,
+        State::Reconnecting => 2,
+        State::Disconnected => 3,
+    }
+}
+
+fn human(status: &Status) -> String {
+    if status.connections.is_empty() {
+        return "disconnected\n".to_owned();
+    }
+    let connections: Vec<_> = status.connections.iter().map(connection).collect();
+    connections.join("\n")
+}
+
+fn connection(status: &ConnectionStatus) -> String {
+    let mut text = format!("{}: {}", status.name, state_word(status.state));
+    if let Some(engine) = &status.engine {
+        text += &format!(" to Docker {engine}");
+    }
+    if let Some(reason) = &status.reason {
+        text += &format!(" ({reason})");
+    }
+    text.push('\n');
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            rows.push(vec![format!("  {name}"), value]);
+        }
+    };
+    row(
+        "path",
+        status.path.as_ref().map(|path| match &status.endpoint {
+            Some(endpoint) => format!("{path} to {endpoint}"),
+            None => path.clone(),
+        }),
+    );
+    row(
+        "host",
+        status.host_address.map(|address| match &status.interface {
+            Some(interface) => format!("{address} on {interface}"),
+            None => address.to_string(),
+        }),
+    );
+    row("server", status.server_address.map(|it| it.to_string()));
+    row(
+        "handshake",
+        status.last_handshake_s.map(|it| format!("{it} s ago")),
+    );
+    row(
+        "traffic",
+        status
+            .rx_bytes
+            .zip(status.tx_bytes)
+            .map(|(rx, tx)| format!("{rx} bytes in, {tx} bytes out")),
+    );
+    text += &table::render(&rows);
+    let networks: Vec<_> = status.networks.iter().map(network).collect();
+    text + &table::render(&networks)
+}
+
+fn network(network: &NetworkState) -> Vec<String> {
+    let subnets: Vec<_> = network.subnets.iter().map(IpNet::to_string).collect();
+    let state = match network.state {
+        Reachability::Reachable => "reachable",
+        Reachability::Conflict => "conflict",
+        Reachability::Excluded => "excluded",
+        Reachability::Unsupported => "unsupported",
+    };
+    let state = match &network.reason {
+        Some(reason) => format!("{state}: {reason}"),
+        None => state.to_owned(),
+    };
+    vec![format!("  {}", network.name), subnets.join(", "), state]
+}
+
+pub(crate) const fn state_word(state: State) -> &'static str {
+    match state {
+        State::Connected => "connected",
+        State::Connecting => "connecting",
+        State::Reconnecting => "reconnecting",
+        State::Disconnected => "disconnected",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_connection_decides() {
+        let in_state = |state| ConnectionStatus {
+            state,
+            ..ConnectionStatus::default()
+        };
+        let both = [State::Connected, State::Reconnecting]
+            .map(in_state)
+            .to_vec();
+        assert_eq!(Status::of(both).state, State::Reconnecting);
+        assert_eq!(
+            Status::of(vec![in_state(State::Connected)]).state,
+            State::Connected
+        );
+        assert_eq!(Status::of(Vec::new()).state, State::Disconnected);
+    }
+
+    #[test]
+    fn unknown_values_are_null_and_not_absent() {
+        let json = serde_json::to_value(Status::of(vec![ConnectionStatus::default()])).unwrap();
+        assert_eq!(json["version"], 1);
+        assert!(json["dns"].is_null() && json["page"].is_null());
+        let connection = json["connections"][0].as_object().unwrap();
+        for key in ["endpoint", "path", "last_handshake_s", "mtu"] {
+            assert!(connection[key].is_null(), "{key}");
+        }
+    }
+}

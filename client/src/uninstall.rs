@@ -1,0 +1,34 @@
+//! `uninstall`: disconnects and removes the server, with `--purge` everything.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::{EngineChoice, StateDir};
+use crate::docker::{self, Engine, Environment};
+use crate::{control, privilege, state_dir};
+
+pub(crate) async fn command(
+    state: &StateDir,
+    engine: &EngineChoice,
+    purge: bool,
+) -> Result<ExitCode> {
+    privilege::require_root("removing the tunnel")?;
+    control::ask(&state.directory, control::Command::Disconnect).await?;
+    let target = docker::find(&engine.selection(), &Environment::current()?)?;
+    let engine = Engine::connect(&target).await?;
+    match engine.server().await? {
+        Some(server) => {
+            engine.remove_server(&server).await?;
+            println!("removed the server container {}", server.name);
+        }
+        None => println!("there was no server container"),
+    }
+    if purge {
+        engine.remove_volume().await?;
+        engine.remove_images().await?;
+        state_dir::purge(&state.directory)?;
+        println!("removed volume, images, key and state");
+    }
+    Ok(ExitCode::SUCCESS)
+}
