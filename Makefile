@@ -1,0 +1,160 @@
+# `make` lists what there is. Every step prints one line and its seconds; if it fails, its log.
+
+ZIG_VERSION      := 0.15.2
+ZIGBUILD_VERSION := 0.24.1
+DENY_VERSION     := 0.20.2
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+TOOLS  := $(abspath $(or $(DTAP_TOOLS),$(TARGET)/tools))
+IMAGES := $(TARGET)/image
+LOGS   := $(TARGET)/logs
+
+export PATH                    := $(TOOLS)/bin:$(PATH)
+export CARGO_ZIGBUILD_ZIG_PATH := $(TOOLS)/bin/zig
+export STEP_LOGS               := $(LOGS)
+
+SYSTEM  := $(shell uname -s)
+SYSROOT := $(shell rustc --print sysroot)
+ifeq ($(SYSROOT),)
+$(error install Rust first: https://rustup.rs)
+endif
+HOST    := $(shell rustc -vV | sed -n 's/^host: //p')
+STD      = $(SYSROOT)/lib/rustlib/$(1)/lib
+
+ARCH_amd64 := x86_64
+ARCH_arm64 := aarch64
+
+LINUX := $(ARCH_amd64)-unknown-linux-musl $(ARCH_arm64)-unknown-linux-musl
+APPLE := aarch64-apple-darwin x86_64-apple-darwin
+
+# What runs on a user's Mac; the server and the lab are for Linux alone.
+PORTABLE := -p dtap-tunnel -p dtap-net -p dtap-client
+
+STEP := @.ci/step
+
+# Namespaces, interfaces and routes need root, and the tests that make them get it.
+ifneq ($(shell id -u),0)
+SUDO := sudo -E
+export CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER := $(SUDO)
+endif
+
+ifeq ($(SYSTEM),Darwin)
+PROGRAMS := -p dtap-client
+CRATES   := $(PORTABLE) -p dtap-image
+TESTED   := $(CRATES)
+CHECKS   := logs lock fmt clippy doc unit mock-time deny build totals
+else
+PROGRAMS := -p dtap-client -p dtap-server
+CRATES   := --workspace
+TESTED   := --workspace --exclude dtap-tests
+CHECKS   := logs lock fmt clippy clippy-apple doc unit mock-time deny link-apple stories totals
+endif
+
+.NOTPARALLEL:
+.PHONY: help build demo test lab tools clean servers images image-tool programs $(CHECKS)
+
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: programs  ## the client with both server images inside, and the server: target/release
+
+demo: build  ## a lab with a real engine, a container reached by its IP, and everything undone
+	@tests/demo.sh
+
+test: $(CHECKS)  ## everything that continuous integration runs
+
+lab: build  ## a shell on the host of a running lab: try anything, leaving undoes it
+	$(STEP) "lab: build" cargo build -p dtap-tests --bin dtap-lab
+	@$(SUDO) $(TARGET)/debug/dtap-lab setup
+	@$(SUDO) $(TARGET)/debug/dtap-lab shell
+
+tools: zig zigbuild cargo-deny  ## what the other targets install by themselves, into target/tools
+
+clean:  ## removes what was built, but neither the tools nor the lab's engines
+	@find $(TARGET) -mindepth 1 -maxdepth 1 ! -name tools ! -name lab -exec rm -rf {} +
+
+servers: zigbuild $(foreach target,$(LINUX),$(call STD,$(target)))
+	$(STEP) "server for $(LINUX)" \
+		cargo zigbuild --release -p dtap-server $(LINUX:%=--target %)
+
+images: $(IMAGES)/dtap-server-amd64.tar.gz $(IMAGES)/dtap-server-arm64.tar.gz
+
+# Always asked for, because it takes no time and leaves an equal file alone.
+$(IMAGES)/dtap-server-%.tar.gz: servers image-tool
+	@mkdir -p $(IMAGES)/$*
+	@cp $(TARGET)/$(ARCH_$*)-unknown-linux-musl/release/dtap-server $(IMAGES)/$*
+	$(STEP) "image for linux/$*" $(TARGET)/release/dtap-image \
+		--arch $* --binary $(IMAGES)/$*/dtap-server --output $@
+
+image-tool:
+	$(STEP) "image tool" cargo build --release -p dtap-image
+
+programs: images
+	$(STEP) "programs for this machine" \
+		env DTAP_IMAGE_DIR=$(IMAGES) cargo build --release $(PROGRAMS)
+
+logs:
+	@rm -rf $(LOGS)
+
+lock:
+	$(STEP) "lock file is complete" cargo metadata --locked --format-version 1
+
+fmt: $(SYSROOT)/bin/cargo-fmt
+	$(STEP) "format" cargo fmt --all --check
+
+clippy: $(SYSROOT)/bin/cargo-clippy
+	$(STEP) "clippy for this machine" cargo clippy $(CRATES) --all-targets -- -D warnings
+
+clippy-apple: zigbuild $(SYSROOT)/bin/cargo-clippy $(foreach target,$(APPLE),$(call STD,$(target)))
+	$(STEP) "clippy for $(APPLE)" \
+		cargo-zigbuild clippy $(PORTABLE) --all-targets $(APPLE:%=--target %) -- -D warnings
+
+doc:
+	$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" \
+		cargo doc $(CRATES) --no-deps --document-private-items
+
+unit:
+	$(STEP) "unit, property and golden tests" cargo test $(TESTED)
+
+# By itself: the feature would freeze the clock of every program built beside it.
+mock-time:
+	$(STEP) "tests with simulated time" cargo test -p dtap-tunnel --features mock-time
+
+stories: build
+	$(STEP) "end-to-end stories" cargo test -p dtap-tests
+
+link-apple: zigbuild $(call STD,aarch64-apple-darwin)
+	$(STEP) "client for aarch64-apple-darwin links" \
+		cargo zigbuild -p dtap-client --target aarch64-apple-darwin
+
+deny: cargo-deny
+	$(STEP) "licences, bans, sources" cargo deny --offline check licenses bans sources
+
+totals:
+	@.ci/totals $(LOGS)
+
+# The tools: each is a file named by its version, so that a new version is a new file.
+.PHONY: zig zigbuild cargo-deny
+zig: $(TOOLS)/.zig-$(ZIG_VERSION)
+zigbuild: zig $(TOOLS)/.cargo-zigbuild-$(ZIGBUILD_VERSION)
+cargo-deny: $(TOOLS)/.cargo-deny-$(DENY_VERSION)
+
+$(TOOLS)/.zig-%:
+	$(STEP) "install zig $*" .ci/install-zig $* $(TOOLS)
+	@touch $@
+
+$(TOOLS)/.cargo-zigbuild-%:
+	$(STEP) "install cargo-zigbuild $*" \
+		env -u CARGO_TARGET_DIR cargo install --locked --root $(TOOLS) cargo-zigbuild@$*
+	@touch $@
+
+$(TOOLS)/.cargo-deny-%:
+	$(STEP) "install cargo-deny $*" \
+		env -u CARGO_TARGET_DIR cargo install --locked --root $(TOOLS) cargo-deny@$*
+	@touch $@
+
+$(SYSROOT)/lib/rustlib/%/lib:
+	$(STEP) "install Rust for $*" rustup target add $*
+
+$(SYSROOT)/bin/cargo-%:
+	$(STEP) "install $*" rustup component add $(subst fmt,rustfmt,$*)
