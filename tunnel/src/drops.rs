@@ -22,7 +22,7 @@ pub enum Drop {
     /// The queue that holds packets while the path changes is full.
     QueueFull,
     /// There are no keys, and this side must not start a handshake.
-    Initiation,
+    NoKeys,
 }
 
 /// A counter for each [`Drop`].

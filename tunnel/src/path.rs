@@ -14,6 +14,7 @@
 //! authenticated that very seal.
 
 mod candidates;
+mod message;
 mod report;
 
 use std::collections::BTreeSet;
@@ -21,51 +22,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
 use candidates::Candidates;
+pub use message::{Path, PathMessage, PathPolicy, Seal};
 pub(crate) use report::Reports;
-
-/// Where a datagram goes, or came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Path {
-    Session,
-    Udp(SocketAddr),
-}
-
-/// What the user allows (`--path`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum PathPolicy {
-    /// UDP where it is proven, the session otherwise.
-    #[default]
-    Auto,
-    /// Packets wait for UDP; only handshakes use the session.
-    Udp,
-    Session,
-}
-
-/// What names one sealed datagram: the receiver's index and the counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seal {
-    pub index: u32,
-    pub counter: u64,
-}
-
-/// What the two ends tell each other over the session about UDP.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "kebab-case")]
-pub enum PathMessage {
-    /// From here on the sender holds its packets until the acknowledgement,
-    /// so that none overtakes the session's backlog.
-    Switch { attempt: u32 },
-    /// Everything sent before the `Switch` of this attempt has been opened.
-    SwitchAck { attempt: u32 },
-    /// The newest seal authenticated per UDP source since the last report.
-    Report { seals: Vec<Seal> },
-    /// Something a newer version says.
-    #[serde(other)]
-    Unknown,
-}
 
 /// What is to be done with a packet now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,12 +118,19 @@ impl Paths {
         }
     }
 
-    /// Where packets go now; `None` before there is any path.
+    /// Whether a handshake takes the session besides: a machine that wakes up
+    /// knows of neither path whether it still lives.
+    pub(crate) fn has_spare(&self, path: Path) -> bool {
+        path != Path::Session && self.has_session()
+    }
+
+    /// Where datagrams go now; `None` before there is any path. Keepalives do
+    /// not wait for the end of a switch.
     pub(crate) fn current(&self) -> Option<Path> {
-        match (self.state, self.session) {
-            (State::Udp { to, .. }, _) => Some(Path::Udp(to)),
-            (_, Session::Up { .. }) => Some(Path::Session),
-            (_, Session::Down) => None,
+        match self.route() {
+            Route::Send(path) => Some(path),
+            Route::Hold => Some(Path::Session),
+            Route::Nowhere => None,
         }
     }
 
@@ -196,12 +163,14 @@ impl Paths {
             *heard = now;
             if !alive {
                 *steady = now;
-                self.candidates.hasten(now);
             }
         }
     }
 
-    pub(crate) const fn session_down(&mut self) {
+    pub(crate) fn session_down(&mut self) {
+        if let Session::Up { heard, .. } = self.session {
+            self.candidates.hasten(heard);
+        }
         self.session = Session::Down;
         if let State::Switching { to, .. } = self.state {
             self.state = State::Udp {
@@ -364,8 +333,8 @@ impl Paths {
             (PathPolicy::Session, _) | (_, State::Switching { .. }) => false,
             (PathPolicy::Auto | PathPolicy::Udp, State::Session) => true,
             (PathPolicy::Auto | PathPolicy::Udp, State::Udp { to, unreported }) => {
-                self.candidates.is_unproven(to)
-                    || unreported.is_some_and(|(_, since)| now - since > OVERDUE)
+                let overdue = unreported.is_some_and(|(_, since)| now - since > OVERDUE);
+                self.has_session() && (overdue || self.candidates.is_unproven(to))
             }
         }
     }

@@ -1,7 +1,10 @@
 //! One peer: its keys, the path its datagrams take, and what is held back
 //! while that path changes.
 
-use std::collections::{BTreeSet, VecDeque};
+mod backlog;
+mod config;
+
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,46 +12,14 @@ use std::time::{Duration, Instant};
 use boringtun::noise::errors::WireGuardError;
 use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Tunn, TunnResult};
-use ipnet::IpNet;
 
 use crate::datagram::{DATA_OVERHEAD, Datagram, INITIATION};
 use crate::drops::{Drop, Drops};
 use crate::key::{PrivateKey, PublicKey};
-use crate::path::{Path, PathPolicy, Paths, Reports, Route, Seal};
+use crate::path::{Path, Paths, Reports, Route, Seal};
 use crate::tunnel::Output;
-
-/// Names a peer of one [`Tunnel`](crate::Tunnel); never used again for another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId(u32);
-
-impl PeerId {
-    pub(crate) const fn from_slot(slot: u32) -> Self {
-        Self(slot)
-    }
-}
-
-/// What a peer is made of.
-#[derive(Debug, Clone)]
-pub struct PeerConfig {
-    pub public_key: PublicKey,
-    pub allowed_ips: BTreeSet<IpNet>,
-    pub policy: PathPolicy,
-    /// Whether this end starts handshakes; only the client does, so that a
-    /// restarted server never races it.
-    pub initiates: bool,
-}
-
-/// What is known of a peer at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PeerStatus {
-    /// Where its datagrams are sent.
-    pub path: Option<Path>,
-    /// Time since the keys in use were agreed.
-    pub last_handshake: Option<Duration>,
-    /// Bytes of packets, not of datagrams.
-    pub rx_bytes: u64,
-    pub tx_bytes: u64,
-}
+use backlog::Backlog;
+pub use config::{PeerConfig, PeerId, PeerStatus};
 
 pub(crate) struct Peer {
     id: PeerId,
@@ -57,6 +28,7 @@ pub(crate) struct Peer {
     pub(crate) paths: Paths,
     reports: Reports,
     held: VecDeque<Vec<u8>>,
+    backlog: Backlog,
     receiver: Option<u32>,
     next_tick: Instant,
     rx_bytes: u64,
@@ -102,6 +74,7 @@ impl Peer {
             tunn,
             reports: Reports::default(),
             held: VecDeque::new(),
+            backlog: Backlog::default(),
             receiver: None,
             next_tick: now,
             rx_bytes: 0,
@@ -162,8 +135,13 @@ impl Peer {
         output: &mut Output,
         allowed: impl Fn(IpAddr) -> bool,
     ) -> Result<(), Drop> {
-        if !matches!(head, Datagram::Data { .. }) {
-            self.update_timers(now, output);
+        match (seal_of(head), from) {
+            (Some(seal), Some(from)) if self.backlog.is_overtaken_by(seal, datagram) => {
+                self.backlog.defer(from, seal, datagram);
+                return Ok(());
+            }
+            (Some(_), _) => {}
+            (None, _) => self.update_timers(now, output),
         }
         let address = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
         let reply_path = from.map_or(Path::Session, Path::Udp);
@@ -217,6 +195,11 @@ impl Peer {
             self.tick(now, output);
         }
         self.probe(now, output);
+        while let Some((from, head, datagram)) = self.backlog.pop() {
+            if let Err(reason) = self.open(&datagram, head, Some(from), now, output, |_| false) {
+                drops.count(reason);
+            }
+        }
         if !self.paths.is_holding() {
             for packet in std::mem::take(&mut self.held) {
                 self.seal(&packet, now, output, drops);
@@ -250,25 +233,21 @@ impl Peer {
         empty: bool,
         now: Instant,
     ) {
-        let (Datagram::Data { receiver, .. } | Datagram::Response { receiver }) = head else {
-            if let (Datagram::Initiation, Some(from)) = (head, from) {
-                self.paths.authenticated(from, now);
-            }
-            return;
-        };
-        if let Some(from) = from {
+        if let (Some(from), false) = (from, matches!(head, Datagram::CookieReply { .. })) {
             self.paths.authenticated(from, now);
-            if let Datagram::Data { receiver, counter } = head {
-                let seal = Seal {
-                    index: receiver,
-                    counter,
-                };
+        }
+        if let Some(seal) = seal_of(head) {
+            self.backlog.opened(from, seal, empty);
+            if let Some(from) = from {
                 self.reports.authenticated(from, seal, now);
                 if empty {
                     self.reports.probed(from, now);
                 }
             }
         }
+        let (Datagram::Data { receiver, .. } | Datagram::Response { receiver }) = head else {
+            return;
+        };
         if self.receiver.replace(receiver) != Some(receiver) {
             self.paths.established(now);
         }
@@ -301,7 +280,7 @@ impl Peer {
 
     fn send(&mut self, packet: &[u8], now: Instant, output: &mut Output, drops: &mut Drops) {
         if !self.config.initiates && !self.has_keys() {
-            return drops.count(Drop::Initiation);
+            return drops.count(Drop::NoKeys);
         }
         self.tx_bytes += packet.len() as u64;
         let capacity = (packet.len() + DATA_OVERHEAD).max(INITIATION);
@@ -323,7 +302,7 @@ impl Peer {
                     let TunnResult::WriteToNetwork(probe) = self.tunn.encapsulate(&[], slot) else {
                         return None;
                     };
-                    seal = seal_of(probe);
+                    seal = Datagram::parse(probe).and_then(seal_of);
                     seal.map(|_| (tag, probe.len()))
                 });
             }
@@ -355,20 +334,28 @@ impl Peer {
         let Self {
             id, tunn, paths, ..
         } = self;
+        let mut spare = None;
         output.datagrams.push_with(capacity, |slot| {
             let TunnResult::WriteToNetwork(datagram) = write(tunn, slot) else {
                 return None;
             };
-            let path = match seal_of(datagram) {
+            let path = match Datagram::parse(datagram).and_then(seal_of) {
                 Some(seal) => {
-                    let path = data_path(paths)?;
+                    let path = paths.current()?;
                     paths.sent(path, seal, now);
-                    Some(path)
+                    path
                 }
-                None => paths.handshake_path(now),
+                None => {
+                    let path = paths.handshake_path(now)?;
+                    spare = paths.has_spare(path).then(|| datagram.to_vec());
+                    path
+                }
             };
-            path.map(|path| ((*id, path), datagram.len()))
+            Some(((*id, path), datagram.len()))
         });
+        if let Some(initiation) = spare {
+            output.datagrams.push((*id, Path::Session), &initiation);
+        }
     }
 }
 
@@ -382,17 +369,8 @@ impl std::fmt::Debug for Peer {
     }
 }
 
-/// Keepalives and what boringtun had queued do not wait for a switch.
-fn data_path(paths: &Paths) -> Option<Path> {
-    match paths.route() {
-        Route::Send(path) => Some(path),
-        Route::Hold => Some(Path::Session),
-        Route::Nowhere => None,
-    }
-}
-
-fn seal_of(datagram: &[u8]) -> Option<Seal> {
-    match Datagram::parse(datagram)? {
+const fn seal_of(head: Datagram) -> Option<Seal> {
+    match head {
         Datagram::Data { receiver, counter } => Some(Seal {
             index: receiver,
             counter,

@@ -1,6 +1,6 @@
 //! Tests of the tunnel: two ends, links and a clock of our own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 mod link;
 mod pair;
@@ -17,6 +17,12 @@ mod session;
 mod switching;
 #[cfg(feature = "mock-time")]
 mod timers;
+
+/// Where our own time begins.
+#[expect(clippy::disallowed_methods, reason = "the one look at the clock")]
+pub(crate) fn start() -> Instant {
+    Instant::now()
+}
 
 /// Moves boringtun's own clock along with ours.
 #[cfg(feature = "mock-time")]

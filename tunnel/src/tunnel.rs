@@ -155,6 +155,7 @@ impl Tunnel {
         for peer in self.peers.values_mut() {
             peer.paths.leave(&self.inner);
         }
+        self.dirty = self.peers.keys().copied().collect();
     }
 
     pub fn set_candidates(&mut self, id: PeerId, addresses: &[SocketAddr], now: Instant) {

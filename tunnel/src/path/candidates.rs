@@ -163,3 +163,80 @@ impl Candidates {
         self.0.iter_mut().find(|known| known.address == address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::start;
+
+    fn address(port: u16) -> SocketAddr {
+        ([192, 0, 2, 1], port).into()
+    }
+
+    const fn seal(counter: u64) -> Seal {
+        Seal { index: 1, counter }
+    }
+
+    #[test]
+    fn the_newest_address_finds_room_among_the_unproven() {
+        let now = start();
+        let mut candidates = Candidates::default();
+        candidates.set(&[address(1)], now);
+        for port in 2..1000 {
+            candidates.add(address(port), now);
+            if port == 2 {
+                candidates.probed(address(2), Some(seal(7)), now);
+                assert!(candidates.proven(seal(7), now).is_some());
+            }
+        }
+        let known = candidates.due(now + SLOWEST);
+        assert_eq!(known.len(), MOST);
+        for port in [1, 2, 999] {
+            assert!(known.contains(&address(port)), "{port}");
+        }
+    }
+
+    #[test]
+    fn each_of_the_last_probes_proves_its_candidate() {
+        let now = start();
+        let mut candidates = Candidates::default();
+        candidates.set(&[address(1), address(2)], now);
+        for counter in 0..6 {
+            let port = 1 + u16::try_from(counter % 2).unwrap();
+            candidates.probed(address(port), Some(seal(counter)), now);
+        }
+        for counter in 0..6 {
+            let port = 1 + u16::try_from(counter % 2).unwrap();
+            let proof = candidates.proven(seal(counter), now).unwrap();
+            assert_eq!(proof.address, address(port));
+        }
+        candidates.restart(now);
+        assert!(candidates.proven(seal(5), now).is_none());
+    }
+
+    #[test]
+    fn failures_that_follow_one_another_rest_longer() {
+        let mut now = start();
+        let mut candidates = Candidates::default();
+        candidates.set(&[address(1)], now);
+        let mut rests = Vec::new();
+        for counter in 0..10 {
+            candidates.failed(address(1), now);
+            let failed = now;
+            loop {
+                candidates.probed(address(1), Some(seal(counter)), now);
+                if candidates
+                    .proven(seal(counter), now)
+                    .is_some_and(|proof| !proof.rests)
+                {
+                    break;
+                }
+                now += FASTEST;
+            }
+            rests.push(now - failed);
+        }
+        assert!(rests.is_sorted(), "{rests:?}");
+        assert!(rests[0] <= SHORTEST_REST + FASTEST);
+        assert_eq!(*rests.last().unwrap(), LONGEST_REST);
+    }
+}

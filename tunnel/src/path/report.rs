@@ -74,3 +74,61 @@ impl Reports {
         (!seals.is_empty()).then_some(PathMessage::Report { seals })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::start;
+
+    fn source(port: u16) -> SocketAddr {
+        ([192, 0, 2, 1], port).into()
+    }
+
+    fn seals(message: Option<PathMessage>) -> Vec<u64> {
+        match message {
+            Some(PathMessage::Report { seals }) => seals.iter().map(|it| it.counter).collect(),
+            Some(other) => panic!("{other:?}"),
+            None => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_busy_source_is_reported_at_once_and_then_each_second() {
+        let mut now = start();
+        let mut reports = Reports::default();
+        let mut reported = Vec::new();
+        for counter in 0..300 {
+            reports.authenticated(source(1), Seal { index: 1, counter }, now);
+            reported.extend(seals(reports.poll(now)));
+            now += Duration::from_millis(10);
+        }
+        assert_eq!(reported, [0, 100, 200]);
+    }
+
+    #[test]
+    fn a_late_datagram_does_not_take_a_report_back() {
+        let now = start();
+        let mut reports = Reports::default();
+        for counter in [5, 3, 4] {
+            reports.authenticated(source(1), Seal { index: 1, counter }, now);
+        }
+        assert_eq!(seals(reports.poll(now)), [5]);
+        assert_eq!(reports.poll_timeout(), None);
+    }
+
+    #[test]
+    fn among_too_many_sources_the_quietest_is_forgotten() {
+        let mut now = start();
+        let mut reports = Reports::default();
+        for counter in 0..1000 {
+            // The first keeps talking while the others come and go.
+            reports.authenticated(source(1), Seal { index: 1, counter }, now);
+            let stranger = source(2 + u16::try_from(counter).unwrap());
+            reports.authenticated(stranger, Seal { index: 1, counter }, now);
+            now += Duration::from_millis(1);
+        }
+        assert_eq!(reports.sources.len(), MOST);
+        assert!(reports.sources.contains_key(&source(1)));
+        assert!(reports.sources.contains_key(&source(1001)));
+    }
+}

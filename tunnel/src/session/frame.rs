@@ -111,3 +111,25 @@ fn printable(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(200)];
     String::from_utf8_lossy(shown).trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_decoder_forgets_what_it_has_given_out() {
+        let mut stream = Vec::new();
+        encode_datagram(&[7; 1400], &mut stream);
+        let (head, tail) = stream.split_at(700);
+        let mut decoder = Decoder::default();
+        decoder.extend(head);
+        for _ in 0..5000 {
+            // The next frame has begun, so that the buffer never runs empty.
+            decoder.extend(tail);
+            decoder.extend(head);
+            assert!(matches!(decoder.next(), Some(Ok(Frame::Datagram(_)))));
+            assert!(decoder.next().is_none());
+            assert!(decoder.buffer.len() <= COMPACT + 2 * stream.len());
+        }
+    }
+}

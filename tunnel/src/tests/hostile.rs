@@ -60,8 +60,7 @@ fn a_forged_or_truncated_datagram_changes_nothing_and_is_counted() {
     assert_eq!(drops.of(Drop::UnknownPeer), 1);
     assert_eq!(drops.total(), genuine.len() as u64 + 2);
     pair.run(Duration::from_secs(1));
-    let sent = pair.network.seen.iter().any(|(_, it)| it == &genuine);
-    assert!(sent && pair.is_on_udp(victim));
+    assert!(pair.is_on_udp(victim));
 }
 
 #[test]

@@ -220,6 +220,16 @@ impl Stream {
         queue.push_back((earliest.max(turn) + self.pace, item));
     }
 
+    /// What queued up behind a stall trickles in from now on.
+    pub(super) fn heal(&mut self, pace: Duration, now: Instant) {
+        self.stalled = false;
+        for queue in &mut self.queues {
+            for ((at, _), turn) in queue.iter_mut().zip(1..) {
+                *at = now + pace * turn;
+            }
+        }
+    }
+
     pub(super) fn next_arrival(&self) -> Option<Instant> {
         if self.stalled {
             return None;

@@ -51,8 +51,7 @@ impl Pair {
     }
 
     pub(super) fn with_policy(routes: Vec<Route>, policy: PathPolicy) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "where our own time begins")]
-        let now = Instant::now();
+        let now = super::start();
         let keys = [PrivateKey::generate(), PrivateKey::generate()];
         let ends = Side::BOTH.map(|side| {
             let peer = keys[side.other().index()].clone();
@@ -177,12 +176,6 @@ impl Pair {
             assert!(self.step(start + limit), "not within {limit:?}: {self:#?}");
         }
         self.now - start
-    }
-
-    /// A clock jump that the machine slept through.
-    pub(super) fn jump(&mut self, by: Duration) {
-        super::advance_clock(by);
-        self.now += by;
     }
 
     pub(super) const fn end(&self, side: Side) -> &End {

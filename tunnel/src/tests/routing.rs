@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::link::Side;
+use super::link::{Route, Side};
 use super::pair::{CONTAINER, HOST, Pair, nets, packet};
-use crate::Drop;
+use crate::{Drop, PathPolicy, PeerConfig};
 
 const SOON: Duration = Duration::from_millis(20);
 
@@ -19,6 +19,20 @@ fn a_packet_whose_source_is_not_the_senders_own_is_dropped() {
         assert!(end.received.is_empty());
         assert_eq!(end.tunnel.drops().of(Drop::SourceNotAllowed), 1);
     }
+}
+
+#[test]
+fn packets_with_a_strange_source_prove_a_path_like_any_other() {
+    let mut pair = Pair::on_udp(vec![Route::docker_desktop()]);
+    let stray = packet([10, 75, 0, 3].into(), CONTAINER, 1);
+    pair.run(5 * SOON);
+    let probes = pair.end(Side::Client).empties;
+    for _ in 0..100 {
+        pair.send_packet(Side::Client, &stray);
+        pair.run(5 * SOON);
+    }
+    assert!(pair.is_on_udp(Side::Client));
+    assert_eq!(pair.end(Side::Client).empties, probes, "it was in doubt");
 }
 
 #[test]
@@ -70,4 +84,28 @@ fn a_removed_peer_is_unknown() {
     assert!(server.drops().of(Drop::UnknownPeer) >= 1);
     assert_eq!(server.drops().of(Drop::NoPeer), 1);
     assert!(pair.end(Side::Server).received.is_empty());
+}
+
+#[test]
+fn a_peer_that_is_added_again_begins_anew() {
+    let mut pair = Pair::connected(Vec::new());
+    let config = PeerConfig {
+        public_key: pair.end(Side::Client).tunnel.public_key(),
+        allowed_ips: nets(&["10.75.0.2/32"]),
+        policy: PathPolicy::Auto,
+        initiates: false,
+    };
+    let now = pair.now;
+    let server = pair.end_mut(Side::Server);
+    let old = server.peer;
+    server.peer = server.tunnel.add_peer(config, now);
+    assert_ne!(server.peer, old);
+    assert!(server.tunnel.status(old).is_none());
+    pair.connect();
+    pair.run(SOON);
+    pair.send(Side::Client, 1);
+    pair.send(Side::Server, 2);
+    pair.run(SOON);
+    assert_eq!(pair.end(Side::Server).received, [1]);
+    assert_eq!(pair.end(Side::Client).received, [2]);
 }
