@@ -7,9 +7,9 @@
 //!  flip ──────────┼───────── flip ───── narrow ─────── accept ── keep source ──┼──▶
 //! ```
 //!
-//! The accepts open everything; `forward` narrows that to what is attached, since a drop is final in whichever table it
-//! stands. Everything that changes with a network is an element of a set, so that one network never touches another's.
-//! Nothing here needs `iptables` or `nft`.
+//! The accepts open everything; `forward` narrows that to what is attached, since a drop is final
+//! in whichever table it stands. Everything that changes with a network is an element of a set, so
+//! that one network never touches another's. Nothing here needs `iptables` or `nft`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,9 +18,11 @@ use std::net::IpAddr;
 
 use nix::sys::socket::SockProtocol;
 
-use crate::netlink::{Multicast, Socket};
+use crate::announcements::Announcements;
+use crate::netlink::{Socket, subscribe};
 use plan::Change;
 
+mod codec;
 mod expression;
 mod kernel;
 mod plan;
@@ -31,10 +33,11 @@ mod ruleset;
 pub struct FirewallConfig {
     /// The tunnel interface.
     pub interface: String,
-    /// Which tunnel address may exchange packets with which bridge: a host's address in the tunnel, and the name of the
-    /// bridge's interface.
+    /// Which tunnel address may exchange packets with which bridge: a host's address in the tunnel,
+    /// and the name of the bridge's interface.
     pub attached: BTreeSet<(IpAddr, String)>,
-    /// Containers that could not answer a tunnel address: they see the VM's address on their own bridge instead.
+    /// Containers that could not answer a tunnel address: they see the VM's address on their own
+    /// bridge instead.
     pub masquerade: BTreeSet<IpAddr>,
 }
 
@@ -51,15 +54,17 @@ impl Firewall {
     /// # Errors
     /// The kernel has no nf_tables, or the process no `CAP_NET_ADMIN`.
     pub fn new() -> io::Result<Self> {
-        kernel::generation(&mut open()?)?;
+        kernel::generation(&mut open()?)
+            .map_err(|error| io::Error::new(error.kind(), format!("use nf_tables: {error}")))?;
         Ok(Self::default())
     }
 
-    /// Makes the ruleset what `config` says, wherever it differs, in one transaction. Costs one question to the kernel
-    /// while nobody has changed any ruleset since the last call.
+    /// Makes the ruleset what `config` says, wherever it differs, in one transaction. Costs one
+    /// question to the kernel while nobody has changed any ruleset since the last call.
     ///
     /// # Errors
-    /// `InvalidInput` for a name no interface can have; what the kernel refuses, with everything left as it was.
+    /// `InvalidInput` for a name no interface can have; what the kernel refuses, with everything
+    /// left as it was.
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
         let mut socket = open()?;
@@ -67,9 +72,7 @@ impl Firewall {
             return Ok(());
         }
         self.intact = None;
-        let generation = settle(&mut socket, &config.interface, |snapshot| {
-            plan::set(snapshot, config)
-        })?;
+        let generation = settle(&mut socket, |snapshot| plan::set(snapshot, config))?;
         self.intact = Some((generation, config.clone()));
         Ok(())
     }
@@ -88,14 +91,15 @@ impl Firewall {
     /// # Errors
     /// What the kernel refuses.
     pub fn sweep() -> io::Result<()> {
-        settle(&mut open()?, "", plan::clear).map(|_| ())
+        settle(&mut open()?, plan::clear).map(|_| ())
     }
 }
 
-/// Announces changes of the ruleset by anybody, our own included: a [`Firewall::set`] then is cheap.
+/// Announces changes of the ruleset by anybody, our own included: a [`Firewall::set`] then is
+/// cheap.
 #[derive(Debug)]
 pub struct FirewallWatch {
-    multicast: Multicast,
+    announcements: Announcements,
 }
 
 impl FirewallWatch {
@@ -105,7 +109,7 @@ impl FirewallWatch {
     /// The kernel refused a socket.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            multicast: Multicast::new(SockProtocol::NetlinkNetFilter, 1 << (NFNLGRP_NFTABLES - 1))?,
+            announcements: subscribe(SockProtocol::NetlinkNetFilter, 1 << (NFNLGRP_NFTABLES - 1))?,
         })
     }
 
@@ -114,15 +118,16 @@ impl FirewallWatch {
     /// # Errors
     /// The socket failed.
     pub async fn changed(&mut self) -> io::Result<()> {
-        self.multicast.changed().await
+        self.announcements.changed().await
     }
 }
 
-/// Whether the engine filters by the legacy iptables of the kernel, where none of our accepts is seen.
+/// Whether the engine filters by the legacy iptables of the kernel, where none of our accepts is
+/// seen.
 ///
 /// It asks the list of tables only: a question about a legacy table would create it.
 pub fn legacy_in_use() -> bool {
-    let legacy = fs::read_to_string("/proc/net/ip_tables_names")
+    let legacy = fs::read_to_string("/proc/thread-self/net/ip_tables_names")
         .is_ok_and(|tables| tables.lines().any(|table| table == "filter"));
     legacy
         && open()
@@ -135,34 +140,40 @@ fn open() -> io::Result<Socket> {
 }
 
 /// Plans and commits until nothing is left to do; gives the generation in which that was so.
-fn settle(
-    socket: &mut Socket,
-    interface: &str,
-    plan: impl Fn(&plan::Snapshot) -> Vec<Change>,
-) -> io::Result<u32> {
+fn settle(socket: &mut Socket, plan: impl Fn(&plan::Snapshot) -> Vec<Change>) -> io::Result<u32> {
     for _ in 0..ATTEMPTS {
-        let snapshot = kernel::snapshot(socket)?;
-        let changes = plan(&snapshot);
-        if changes.is_empty() {
-            if kernel::generation(socket)? == snapshot.generation {
-                return Ok(snapshot.generation);
-            }
-            continue;
-        }
-        match kernel::commit(socket, snapshot.generation, interface, &changes) {
+        match step(socket, &plan) {
+            Ok(Some(generation)) => return Ok(generation),
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return Err(io::Error::new(
                     error.kind(),
                     format!("change the ruleset: {error}"),
                 ));
             }
-            Ok(()) | Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
     }
     Err(io::Error::new(
         io::ErrorKind::ResourceBusy,
         "change the ruleset: another program keeps changing it",
     ))
+}
+
+/// The generation in which nothing was left to do, or none if something was. `Interrupted` if
+/// somebody else was busy.
+fn step(
+    socket: &mut Socket,
+    plan: impl Fn(&plan::Snapshot) -> Vec<Change>,
+) -> io::Result<Option<u32>> {
+    let snapshot = kernel::snapshot(socket)?;
+    let changes = plan(&snapshot);
+    if changes.is_empty() {
+        let unchanged = kernel::generation(socket)? == snapshot.generation;
+        return Ok(unchanged.then_some(snapshot.generation));
+    }
+    kernel::commit(socket, snapshot.generation, &changes)?;
+    tracing::info!(changes = changes.len(), "firewall changed");
+    Ok(None)
 }
 
 fn validate(config: &FirewallConfig) -> io::Result<()> {

@@ -6,6 +6,7 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod announcements;
 pub mod device;
 pub mod driver;
 #[cfg(target_os = "linux")]
@@ -15,5 +16,6 @@ pub mod namespace;
 mod netlink;
 pub mod router;
 pub mod session;
+#[cfg(target_os = "linux")]
 pub mod stdio;
 pub mod udp;

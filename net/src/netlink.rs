@@ -1,7 +1,9 @@
-//! A netlink socket: requests, dumps, batches and multicast over messages that `netlink-bindings` encodes and decodes.
+//! A netlink socket: requests, dumps, batches and multicast groups over messages that
+//! `netlink-bindings` encodes and decodes.
 //!
-//! The kernel answers a request before `send` returns, and only a dump continues while it is read. A batch is
-//! therefore answered completely once it is sent, whichever of its messages the kernel's version acknowledges.
+//! The kernel answers a request before `send` returns, and only a dump continues while it is read.
+//! A batch is therefore answered completely once it is sent, whichever of its messages the kernel's
+//! version acknowledges.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -14,7 +16,8 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
-use tokio::io::unix::AsyncFd;
+
+use crate::announcements::Announcements;
 
 /// A socket for requests of one netlink family.
 #[derive(Debug)]
@@ -83,7 +86,8 @@ impl Socket {
     /// Carries out a batch: all of it or, with an error, nothing.
     ///
     /// # Errors
-    /// That of the first message that failed, naming it; `Interrupted` if the batch names a generation that is past.
+    /// That of the first message that failed, naming it; `Interrupted` if the batch names a
+    /// generation that is past.
     pub(crate) fn transact(&mut self, batch: &impl NetlinkChained) -> io::Result<()> {
         send(self.fd.as_raw_fd(), batch.payload(), MsgFlags::empty())?;
         let mut answered = false;
@@ -157,31 +161,12 @@ impl Socket {
     }
 }
 
-/// A subscription to multicast groups, of which only the fact that something was announced is used.
-#[derive(Debug)]
-pub(crate) struct Multicast {
-    fd: AsyncFd<OwnedFd>,
-}
-
-impl Multicast {
-    /// `groups` is a mask of the first 32 groups. Must be called within a Tokio runtime.
-    pub(crate) fn new(protocol: SockProtocol, groups: u32) -> io::Result<Self> {
-        let fd = open(protocol, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
-        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
-        // SAFETY: an `OwnedFd` stays the same open descriptor for as long as the `AsyncFd` owns it.
-        let fd = unsafe { AsyncFd::register(fd)? };
-        Ok(Self { fd })
-    }
-
-    /// Waits for an announcement, and takes all that are there.
-    pub(crate) async fn changed(&mut self) -> io::Result<()> {
-        loop {
-            let mut ready = self.fd.readable().await?;
-            if let Ok(drained) = ready.try_io(|fd| drain(fd.get_ref())) {
-                return drained;
-            }
-        }
-    }
+/// Subscribes to multicast groups, given as a mask of the first 32. Must be called within a Tokio
+/// runtime.
+pub(crate) fn subscribe(protocol: SockProtocol, groups: u32) -> io::Result<Announcements> {
+    let fd = open(protocol, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Announcements::new(fd)
 }
 
 enum Outcome {
@@ -196,20 +181,6 @@ fn open(protocol: SockProtocol, flags: SockFlag) -> io::Result<OwnedFd> {
         flags,
         protocol,
     )?)
-}
-
-/// Lost announcements (`ENOBUFS`) are announcements too.
-fn drain(fd: &OwnedFd) -> io::Result<()> {
-    let mut buffer = [0; 4096];
-    let mut announced = false;
-    loop {
-        match recv(fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            Ok(_) | Err(Errno::ENOBUFS) => announced = true,
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) if announced => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 fn encode<R: NetlinkRequest>(request: &R, sequence: u32) -> io::Result<Vec<u8>> {

@@ -1,23 +1,26 @@
-//! Addresses, MTU and routes of one tunnel interface, declared and compared with what the kernel really has.
+//! Addresses, MTU and routes of one tunnel interface, declared and compared with what the kernel
+//! really has.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
 
-#[cfg(target_os = "linux")]
-mod linux;
 #[cfg(any(target_os = "macos", test))]
-mod macos;
+#[path = "router/macos/commands.rs"]
+mod commands;
+#[cfg_attr(target_os = "linux", path = "router/linux.rs")]
+#[cfg_attr(target_os = "macos", path = "router/macos.rs")]
+mod imp;
+#[cfg(any(target_os = "macos", test))]
+#[path = "router/macos/table.rs"]
+mod table;
 
-#[cfg(target_os = "linux")]
-use linux as platform;
-#[cfg(target_os = "macos")]
-use macos::system as platform;
-
-pub use platform::{RouteWatch, Router};
+pub use imp::{RouteWatch, Router};
 
 /// What one tunnel interface should look like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +31,8 @@ pub struct RouterConfig {
     pub mtu: u32,
     /// Prefixes that are reached through the interface.
     pub routes: BTreeSet<IpNet>,
-    /// Prefixes whose packets are dropped while the interface is absent, so that they never leave in the clear by another.
+    /// Prefixes whose packets are dropped while the interface is absent, so that they never leave
+    /// in the clear by another.
     pub blackholes: BTreeSet<IpNet>,
 }
 
@@ -57,12 +61,13 @@ pub struct Route {
     pub ours: bool,
 }
 
-/// Every IPv4 and IPv6 route of the host, in no particular order, without those to its own addresses.
+/// Every IPv4 and IPv6 route of the host, in no particular order, without those to its own
+/// addresses.
 ///
 /// # Errors
 /// The operating system refused to list them.
 pub fn routes() -> io::Result<Vec<Route>> {
-    platform::routes()
+    imp::routes()
 }
 
 /// Every IPv4 and IPv6 address of the host with the name of its interface.
@@ -84,12 +89,19 @@ pub fn addresses() -> io::Result<Vec<(String, IpNet)>> {
         .collect())
 }
 
-fn ip(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
     match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
         (Some(v4), _) => Some(v4.ip().into()),
         (None, Some(v6)) => Some(v6.ip().into()),
         (None, None) => None,
     }
+}
+
+fn missing(interface: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("find interface {interface}: there is none"),
+    )
 }
 
 /// What could not be done while the rest was.
@@ -98,7 +110,7 @@ struct Failures(Vec<io::Error>);
 
 impl Failures {
     /// Whether `outcome` is a success.
-    fn note(&mut self, action: &str, object: IpNet, outcome: io::Result<()>) -> bool {
+    fn note(&mut self, action: &str, object: impl fmt::Display, outcome: io::Result<()>) -> bool {
         let Err(error) = outcome else { return true };
         self.0.push(io::Error::new(
             error.kind(),

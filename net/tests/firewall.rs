@@ -1,35 +1,334 @@
 #![cfg(target_os = "linux")]
-//! The firewall against the real kernel, in namespaces of its own.
+// A failed unwrap in a test is a failed test.
+#![allow(clippy::unwrap_used)]
+//! The firewall against the real kernel, in namespaces of its own, as `nft` and `iptables` list it.
 
-use dtap_net::firewall::{Firewall, FirewallConfig};
+use std::process::Command;
+use std::time::Duration;
+
+use dtap_net::firewall::{Firewall, FirewallConfig, FirewallWatch, legacy_in_use};
 use namespace::{isolated, output, sh};
-use std::collections::BTreeSet;
+use tokio::time::timeout;
+
 mod namespace;
 
 #[test]
-fn try_it() {
+fn the_table_is_the_documented_one() {
+    if !isolated() {
+        return;
+    }
+    firewall(&FirewallConfig {
+        interface: "dtap0".to_owned(),
+        ..FirewallConfig::default()
+    });
+    assert_eq!(
+        output("nft list table inet dtap"),
+        include_str!("../src/firewall/table.nft")
+    );
+}
+
+#[test]
+fn networks_are_elements_of_sets() {
+    if !isolated() {
+        return;
+    }
+    let mut firewall = firewall(&config(&[("10.75.0.2", "br-a")], &["172.30.2.2"]));
+    let rules = "nft -a list table inet dtap | grep -e chain -e handle | grep -v elements";
+    let before = output(rules);
+    let more = config(
+        &[
+            ("10.75.0.2", "br-a"),
+            ("10.75.0.2", "br-b"),
+            ("fd75::2", "br-a"),
+        ],
+        &["172.30.2.2", "fd00:2::2"],
+    );
+    firewall.set(&more).unwrap();
+    let elements = |set: &str| {
+        output(&format!(
+            "nft list set inet dtap {set} | tr -d '\\n\\t' | grep -o '{{ [^{{]* }}'"
+        ))
+    };
+    assert_eq!(
+        elements("attached4"),
+        "{ 10.75.0.2 . \"br-a\",     10.75.0.2 . \"br-b\" }\n"
+    );
+    assert_eq!(elements("attached6"), "{ fd75::2 . \"br-a\" }\n");
+    assert_eq!(elements("masquerade4"), "{ 172.30.2.2 }\n");
+    assert_eq!(elements("masquerade6"), "{ fd00:2::2 }\n");
+    assert_eq!(
+        output(rules),
+        before,
+        "another network's rules keep their handles"
+    );
+    firewall
+        .set(&config(&[("10.75.0.2", "br-b")], &[]))
+        .unwrap();
+    assert_eq!(elements("attached4"), "{ 10.75.0.2 . \"br-b\" }\n");
+    assert_eq!(output(rules), before);
+}
+
+#[test]
+fn many_networks_at_once_fit() {
+    if !isolated() {
+        return;
+    }
+    let mut large = config(&[], &[]);
+    large.attached = (0..2000)
+        .map(|n| ("10.75.0.2".parse().unwrap(), format!("br-{n}")))
+        .collect();
+    let mut firewall = firewall(&large);
+    assert_eq!(
+        output("nft list set inet dtap attached4 | grep -o 10.75.0.2 | wc -l"),
+        "2000\n"
+    );
+    firewall.set(&config(&[], &[])).unwrap();
+    assert!(!output("nft list set inet dtap attached4").contains("elements"));
+}
+
+#[test]
+fn the_accepts_stand_at_the_head_of_docker_user() {
+    if !isolated() {
+        return;
+    }
+    sh("iptables -N DOCKER-USER
+        iptables -A FORWARD -j DOCKER-USER
+        iptables -A DOCKER-USER -j RETURN
+        iptables -P FORWARD DROP
+        ip6tables -P FORWARD DROP
+        ip6tables -A FORWARD -j RETURN");
+    firewall(&config(&[], &[]));
+    assert_eq!(
+        output("iptables -S DOCKER-USER"),
+        "-N DOCKER-USER\n-A DOCKER-USER -i dtap0 -j ACCEPT\n-A DOCKER-USER -o dtap0 -j ACCEPT\n-A DOCKER-USER -j RETURN\n"
+    );
+    assert_eq!(
+        output("iptables -S FORWARD"),
+        "-P FORWARD DROP\n-A FORWARD -j DOCKER-USER\n"
+    );
+    assert_eq!(
+        output("ip6tables -S FORWARD"),
+        "-P FORWARD DROP\n-A FORWARD -i dtap0 -j ACCEPT\n-A FORWARD -o dtap0 -j ACCEPT\n-A FORWARD -j RETURN\n"
+    );
+}
+
+#[test]
+fn the_accepts_stand_in_the_nftables_backend_and_in_what_drops_by_policy() {
+    if !isolated() {
+        return;
+    }
+    sh(NFTABLES_BACKEND);
+    firewall(&config(&[], &[]));
+    let rules = |table: &str| {
+        output(&format!(
+            "nft list table {table} | grep -e chain -e accept -e vmap -e policy"
+        ))
+    };
+    let bridges = rules("ip docker-bridges");
+    let heads: Vec<_> = bridges.lines().skip(3).map(str::trim).collect();
+    assert_eq!(
+        heads,
+        [
+            "iifname \"dtap0\" counter packets 0 bytes 0 accept",
+            "oifname \"dtap0\" counter packets 0 bytes 0 accept",
+            "oifname vmap { \"br-a\" : jump in }",
+        ],
+        "{bridges}"
+    );
+    assert!(rules("inet wall").contains("iifname \"dtap0\""));
+    assert!(!rules("inet open").contains("dtap0"));
+}
+
+#[test]
+fn what_somebody_flushed_is_noticed_and_repaired() {
     if !isolated() {
         return;
     }
     sh("iptables -N DOCKER-USER");
-    let mut fw = Firewall::new().unwrap();
-    let mut config = FirewallConfig {
-        interface: "dtap0".into(),
-        attached: BTreeSet::new(),
-        masquerade: BTreeSet::new(),
-    };
-    config
-        .attached
-        .insert(("10.75.0.2".parse().unwrap(), "br-a".into()));
-    config
-        .attached
-        .insert(("fd75::2".parse().unwrap(), "br-a".into()));
-    config.masquerade.insert("172.30.1.2".parse().unwrap());
-    config.masquerade.insert("fd00:1::2".parse().unwrap());
-    fw.set(&config).unwrap();
-    println!("{}", output("nft -a list ruleset"));
-    println!("{}", output("iptables -S; ip6tables -S; iptables -nvL"));
-    fw.set(&config).unwrap();
-    fw.clear().unwrap();
-    println!("{}", output("nft -a list ruleset"));
+    let config = config(&[("10.75.0.2", "br-a")], &["172.30.2.2"]);
+    let mut firewall = firewall(&config);
+    let before = listed();
+    let damages = [
+        "iptables -F DOCKER-USER",
+        "iptables -D DOCKER-USER -i dtap0 -j ACCEPT",
+        "nft delete table inet dtap",
+        "nft flush chain inet dtap forward",
+        "nft insert rule inet dtap forward accept",
+        "nft flush set inet dtap attached4",
+        "nft 'add element inet dtap masquerade4 { 172.30.9.9 }'",
+        "nft 'add set inet dtap more { type mark; }'",
+        "nft 'add chain inet dtap forward { policy drop; }'",
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    for damage in damages {
+        runtime.block_on(async {
+            let mut watch = FirewallWatch::new().unwrap();
+            sh(damage);
+            timeout(Duration::from_secs(5), watch.changed())
+                .await
+                .unwrap()
+                .unwrap();
+        });
+        assert_ne!(listed(), before, "{damage}");
+        firewall.set(&config).unwrap();
+        assert_eq!(listed(), before, "{damage}");
+    }
 }
+
+#[test]
+fn setting_the_same_again_changes_nothing() {
+    if !isolated() {
+        return;
+    }
+    sh("iptables -N DOCKER-USER");
+    let config = config(&[("10.75.0.2", "br-a")], &["172.30.2.2"]);
+    let mut firewall = firewall(&config);
+    let before = output("nft -a list ruleset");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut watch = FirewallWatch::new().unwrap();
+        firewall.set(&config).unwrap();
+        // A second owner knows nothing, and has to look at everything.
+        Firewall::new().unwrap().set(&config).unwrap();
+        assert!(
+            timeout(Duration::from_millis(200), watch.changed())
+                .await
+                .is_err()
+        );
+    });
+    assert_eq!(output("nft -a list ruleset"), before);
+}
+
+#[test]
+fn nothing_is_left_of_a_killed_or_a_cleared_firewall() {
+    if !isolated() {
+        return;
+    }
+    sh("iptables -N DOCKER-USER
+        iptables -A DOCKER-USER -i dtap0 -d 203.0.113.1 -j ACCEPT
+        ip6tables -P FORWARD DROP");
+    sh(NFTABLES_BACKEND);
+    let before = listed();
+    let config = config(&[("10.75.0.2", "br-a")], &["172.30.2.2"]);
+    let mut firewall = firewall(&config);
+    assert_ne!(listed(), before);
+    firewall.clear().unwrap();
+    assert_eq!(listed(), before);
+    firewall.clear().unwrap();
+
+    drop(firewall);
+    let killed = FirewallConfig {
+        interface: "dtap7".to_owned(),
+        ..config.clone()
+    };
+    Firewall::new().unwrap().set(&killed).unwrap();
+    Firewall::new().unwrap().set(&config).unwrap();
+    assert!(
+        !listed().contains("dtap7"),
+        "a successor with another interface takes over"
+    );
+    Firewall::sweep().unwrap();
+    assert_eq!(listed(), before);
+}
+
+#[test]
+fn a_neighbour_who_keeps_changing_its_own_rules_does_no_harm() {
+    if !isolated() {
+        return;
+    }
+    sh("iptables -N DOCKER-USER");
+    let busy = "for n in $(seq 50); do iptables -A FORWARD -j DOCKER-USER; iptables -D FORWARD -j DOCKER-USER; done";
+    let mut neighbour = Command::new("sh").args(["-c", busy]).spawn().unwrap();
+    let mut firewall = Firewall::new().unwrap();
+    let mut number = 0;
+    while neighbour.try_wait().unwrap().is_none() {
+        number += 1;
+        firewall
+            .set(&config(
+                &[("10.75.0.2", &format!("br-{}", number % 7))],
+                &[],
+            ))
+            .unwrap();
+    }
+    assert!(
+        neighbour.wait().unwrap().success() && number > 10,
+        "{number}"
+    );
+    firewall.set(&config(&[], &[])).unwrap();
+    assert_eq!(
+        output("nft list table inet dtap"),
+        include_str!("../src/firewall/table.nft")
+    );
+    assert_eq!(output("iptables -S DOCKER-USER | grep -c dtap0"), "2\n");
+}
+
+#[test]
+fn an_engine_on_legacy_iptables_is_told_apart() {
+    if !isolated() {
+        return;
+    }
+    assert!(!legacy_in_use());
+    sh("iptables-legacy -N DOCKER-USER");
+    assert!(legacy_in_use());
+    sh("iptables-nft -N DOCKER-USER");
+    assert!(!legacy_in_use());
+}
+
+#[test]
+fn a_name_no_interface_can_have_is_refused() {
+    if !isolated() {
+        return;
+    }
+    let error = Firewall::new()
+        .unwrap()
+        .set(&config(&[("10.75.0.2", "br-0123456789abcdef")], &[]))
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no interface is named \"br-0123456789abcdef\""
+    );
+    assert_eq!(listed(), "");
+}
+
+fn firewall(config: &FirewallConfig) -> Firewall {
+    let mut firewall = Firewall::new().unwrap();
+    firewall.set(config).unwrap();
+    firewall
+}
+
+fn config(attached: &[(&str, &str)], masquerade: &[&str]) -> FirewallConfig {
+    FirewallConfig {
+        interface: "dtap0".to_owned(),
+        attached: attached
+            .iter()
+            .map(|(address, bridge)| (address.parse().unwrap(), (*bridge).to_owned()))
+            .collect(),
+        masquerade: masquerade
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect(),
+    }
+}
+
+/// The ruleset without what our changes of it must alter: counters.
+fn listed() -> String {
+    output("nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'")
+}
+
+/// Docker's own two rules there, a firewall that drops by policy, and one that does not.
+const NFTABLES_BACKEND: &str = "
+    nft add table ip docker-bridges
+    nft 'add chain ip docker-bridges in'
+    nft 'add chain ip docker-bridges filter-FORWARD { type filter hook forward priority 0; policy accept; }'
+    nft 'add rule ip docker-bridges filter-FORWARD oifname vmap { br-a : jump in }'
+    nft add table inet wall
+    nft 'add chain inet wall forward { type filter hook forward priority 10; policy drop; }'
+    nft add table inet open
+    nft 'add chain inet open forward { type filter hook forward priority 10; policy accept; }'
+    nft 'add chain inet open input { type filter hook input priority 10; policy drop; }'";

@@ -1,19 +1,22 @@
 //! nf_tables over netlink: lists the ruleset, and commits changes to it as one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CStr;
 use std::io;
 
 use netlink_bindings::nftables::{
-    Chained, IterableChainAttrs, IterableRuleAttrs, IterableSetelemListAttrs, Nfgenmsg, Request,
-    VerdictCode,
+    Chained, IterableChainAttrs, IterableRuleAttrs, IterableSetelemListAttrs, Nfgenmsg,
+    PushSetelemListAttrs, Request, VerdictCode,
 };
 
+use super::codec;
 use super::expression;
 use super::plan::{Base, Chain, ChainId, Change, INET, Rule, Snapshot, Table};
 use super::ruleset::{self, Ruleset, Set, Statement, TABLE};
 use crate::netlink::Socket;
 
-/// The ruleset as it is now. If its generation is the current one when a transaction begins, it was complete.
+/// The ruleset as it is now. If its generation is the current one when a transaction begins, it was
+/// complete.
 pub(super) fn snapshot(socket: &mut Socket) -> io::Result<Snapshot> {
     Ok(Snapshot {
         generation: generation(socket)?,
@@ -55,12 +58,7 @@ pub(super) fn generation(socket: &mut Socket) -> io::Result<u32> {
 ///
 /// # Errors
 /// `Interrupted` if somebody has changed the ruleset since `generation`; else the first refusal.
-pub(super) fn commit(
-    socket: &mut Socket,
-    generation: u32,
-    interface: &str,
-    changes: &[Change],
-) -> io::Result<()> {
+pub(super) fn commit(socket: &mut Socket, generation: u32, changes: &[Change]) -> io::Result<()> {
     let mut batch = Batch {
         chained: Chained::new(socket.reserve(MAX_MESSAGES)),
     };
@@ -71,7 +69,7 @@ pub(super) fn commit(
         .encode()
         .push_genid(generation);
     for change in changes {
-        batch.push(change, interface);
+        batch.push(change);
     }
     batch.chained.request().op_batch_end_do(&batch_header());
     socket.transact(&batch.chained.finalize())
@@ -82,23 +80,15 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, change: &Change, interface: &str) {
+    fn push(&mut self, change: &Change) {
         match change {
-            Change::ReplaceTable(elements) => self.replace_table(interface, elements),
+            Change::ReplaceTable(ruleset, elements) => self.replace_table(ruleset, elements),
             Change::DeleteTable => self.delete_table(),
             Change::AddElements(set, keys) => self.add_elements(*set, keys),
             Change::DeleteElements(set, keys) => self.delete_elements(*set, keys),
-            Change::InsertAccept(chain, direction) => {
-                let rule = ruleset::accept(*direction, interface);
+            Change::InsertAccept(chain, rule) => {
                 let request = self.chained.request().set_create();
-                push_rule(
-                    request,
-                    chain.family,
-                    &chain.table,
-                    &chain.name,
-                    &rule,
-                    Some(&MARK),
-                );
+                push_rule(request, chain, rule, Some(&MARK));
             }
             Change::DeleteRule(chain, handle) => {
                 let mut request = self.chained.request().op_delrule_do(&header(chain.family));
@@ -110,7 +100,7 @@ impl Batch {
     }
 
     /// Deleting what may not exist is an error: so it is created first.
-    fn replace_table(&mut self, interface: &str, elements: &BTreeMap<Set, BTreeSet<Vec<u8>>>) {
+    fn replace_table(&mut self, ruleset: &Ruleset, elements: &BTreeMap<Set, BTreeSet<Vec<u8>>>) {
         self.create_table();
         self.delete_table();
         self.create_table();
@@ -118,11 +108,12 @@ impl Batch {
             self.create_set(*set, identifier as u32 + 1);
             self.add_elements(*set, keys);
         }
-        for chain in Ruleset::new(interface).chains {
-            self.create_chain(&chain);
+        for chain in &ruleset.chains {
+            self.create_chain(chain);
+            let id = ChainId::own(chain.name);
             for rule in &chain.rules {
                 let request = self.chained.request().set_create().set_append();
-                push_rule(request, INET, TABLE, chain.name, rule, None);
+                push_rule(request, &id, rule, None);
             }
         }
     }
@@ -196,33 +187,22 @@ impl Batch {
     }
 }
 
-fn push_rule(
-    request: Request<'_>,
-    family: u8,
-    table: &str,
-    chain: &str,
-    rule: &[Statement],
-    userdata: Option<&[u8]>,
-) {
-    let mut request = request.op_newrule_do(&header(family));
+fn push_rule(request: Request<'_>, chain: &ChainId, rule: &[Statement], userdata: Option<&[u8]>) {
+    let mut request = request.op_newrule_do(&header(chain.family));
     let attributes = request
         .encode()
-        .push_table_bytes(table.as_bytes())
-        .push_chain_bytes(chain.as_bytes());
+        .push_table_bytes(chain.table.as_bytes())
+        .push_chain_bytes(chain.name.as_bytes());
     let list = expression::lower(rule)
         .iter()
-        .fold(attributes.nested_expressions(), expression::encode);
+        .fold(attributes.nested_expressions(), codec::encode);
     let attributes = list.end_nested();
     if let Some(userdata) = userdata {
         attributes.push_userdata(userdata);
     }
 }
 
-fn push_keys(
-    attributes: netlink_bindings::nftables::PushSetelemListAttrs<&mut Vec<u8>>,
-    set: Set,
-    keys: &[&Vec<u8>],
-) {
+fn push_keys(attributes: PushSetelemListAttrs<&mut Vec<u8>>, set: Set, keys: &[&Vec<u8>]) {
     let attributes = attributes
         .push_table_bytes(TABLE.as_bytes())
         .push_set_bytes(set.name().as_bytes());
@@ -268,11 +248,11 @@ fn parse_rule(family: u8, rule: &IterableRuleAttrs<'_>) -> Option<Rule> {
         expressions: rule
             .get_expressions()
             .ok()
-            .and_then(|list| expression::decode(&list)),
+            .and_then(|list| codec::decode(&list)),
     })
 }
 
-fn chain_id(family: u8, table: &std::ffi::CStr, name: &std::ffi::CStr) -> ChainId {
+fn chain_id(family: u8, table: &CStr, name: &CStr) -> ChainId {
     ChainId {
         family,
         table: table.to_string_lossy().into_owned(),
@@ -344,8 +324,8 @@ fn absent_is_empty<T>(listed: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
     }
 }
 
-/// The type, by which only `nft` prints elements, and the length in bytes of a set's key. A concatenation's type has
-/// six bits per part (nft's `TYPE_BITS`).
+/// The type, by which only `nft` prints elements, and the length in bytes of a set's key. A
+/// concatenation's type has six bits per part (nft's `TYPE_BITS`).
 fn key_layout(set: Set) -> (u32, u32) {
     match set {
         Set::Attached4 => (TYPE_IPADDR << 6 | TYPE_IFNAME, 4 + 16),
@@ -369,8 +349,8 @@ fn batch_header() -> Nfgenmsg {
 }
 
 const ANY: u8 = libc::NFPROTO_UNSPEC as u8;
-/// A private record (type 75, length 5) in the type-length-value list that a rule's userdata is; iptables and nft pass
-/// over types they do not know, while a comment would be printed.
+/// A private record (type 75, length 5) in the type-length-value list that a rule's userdata is;
+/// iptables and nft pass over types they do not know, while a comment would be printed.
 const MARK: [u8; 7] = *b"\x4b\x05dtap\0";
 /// Keeps a message within the 64 KiB of a netlink attribute.
 const ELEMENTS_PER_MESSAGE: usize = 512;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::FirewallConfig;
 use super::expression::{self, Expression};
-use super::ruleset::{self, Direction, Hook, Ruleset, Set};
+use super::ruleset::{self, Direction, Hook, Ruleset, Set, Statement};
 
 /// A ruleset as the kernel lists it, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,12 +62,12 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// Our table with these elements instead of whatever stands there.
-    ReplaceTable(BTreeMap<Set, BTreeSet<Vec<u8>>>),
+    ReplaceTable(Ruleset, BTreeMap<Set, BTreeSet<Vec<u8>>>),
     DeleteTable,
     AddElements(Set, BTreeSet<Vec<u8>>),
     DeleteElements(Set, BTreeSet<Vec<u8>>),
     /// At the head of a chain of somebody else's.
-    InsertAccept(ChainId, Direction),
+    InsertAccept(ChainId, Vec<Statement>),
     DeleteRule(ChainId, u64),
 }
 
@@ -114,6 +114,15 @@ impl Snapshot {
 }
 
 impl ChainId {
+    /// A chain of our table.
+    pub(super) fn own(name: &str) -> Self {
+        Self {
+            family: INET,
+            table: ruleset::TABLE.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
     fn is_ours(&self) -> bool {
         self.family == INET && self.table == ruleset::TABLE
     }
@@ -132,8 +141,9 @@ impl Hook {
 
 fn table(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
     let wanted = elements(config);
-    if !is_intact(snapshot, &Ruleset::new(&config.interface)) {
-        return vec![Change::ReplaceTable(wanted)];
+    let ruleset = Ruleset::new(&config.interface);
+    if !is_intact(snapshot, &ruleset) {
+        return vec![Change::ReplaceTable(ruleset, wanted)];
     }
     let mut changes = Vec::new();
     for (set, keys) in wanted {
@@ -215,14 +225,13 @@ fn has_rules(snapshot: &Snapshot, id: &ChainId, wanted: &ruleset::Chain) -> bool
         .map(|rule| Some(expression::lower(rule))))
 }
 
-/// Each accept exactly once in each chain that needs it, and nowhere else. A place below the head is left alone:
-/// whoever inserts above it may have a reason, and two programs that both insist on the head would never rest.
+/// Each accept exactly once in each chain that needs it, and nowhere else. A place below the head
+/// is left alone: whoever inserts above it may have a reason, and two programs that both insist on
+/// the head would never rest.
 fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
     let wanted = [Direction::Out, Direction::In].map(|direction| {
-        (
-            direction,
-            expression::lower(&ruleset::accept(direction, interface)),
-        )
+        let rule = ruleset::accept(direction, interface);
+        (expression::lower(&rule), rule)
     });
     let targets = targets(snapshot);
     let mut found = BTreeSet::new();
@@ -230,7 +239,7 @@ fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
     for rule in snapshot.rules.iter().filter(|rule| !rule.chain.is_ours()) {
         let position = wanted
             .iter()
-            .position(|(_, accept)| rule.expressions.as_ref() == Some(accept));
+            .position(|(accept, _)| rule.expressions.as_ref() == Some(accept));
         let is_ours = rule.marked || position.is_some();
         let needed = position
             .is_some_and(|at| targets.contains(&rule.chain) && found.insert((&rule.chain, at)));
@@ -239,9 +248,9 @@ fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
         }
     }
     for target in &targets {
-        for (at, (direction, _)) in wanted.iter().enumerate() {
+        for (at, (_, rule)) in wanted.iter().enumerate() {
             if !found.contains(&(target, at)) {
-                changes.push(Change::InsertAccept(target.clone(), *direction));
+                changes.push(Change::InsertAccept(target.clone(), rule.clone()));
             }
         }
     }
@@ -249,7 +258,8 @@ fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
 }
 
 /// The chains of others that would drop what the tunnel forwards:
-/// - `DOCKER-USER`, which Docker calls first (iptables backend); where it is missing (IPv6 before Engine 23), `FORWARD`
+/// - `DOCKER-USER`, which Docker calls first (iptables backend); where it is missing (IPv6 before
+///   Engine 23), `FORWARD`
 /// - `filter-FORWARD` of `docker-bridges` (nftables backend)
 /// - whatever else drops forwarded packets by policy.
 fn targets(snapshot: &Snapshot) -> BTreeSet<ChainId> {
@@ -297,3 +307,6 @@ const L3: [u8; 3] = [INET, IPV4, IPV6];
 
 /// The table of an engine with the nftables backend.
 const DOCKER_BRIDGES: &str = "docker-bridges";
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,8 @@ pub(super) enum Statement {
     Interface(Direction, String),
     /// Inverts the first bit of the destination; twice is none.
     FlipDestination(Family),
-    /// The tunnel address, which is the source of what goes out by a bridge, is attached to that bridge.
+    /// The tunnel address, which is the source of what goes out by a bridge, is attached to that
+    /// bridge.
     Attached(Family, Direction),
     /// The destination could not answer a tunnel address.
     NeedsMasquerade(Family),
@@ -99,8 +100,9 @@ pub(super) struct Ruleset {
 impl Ruleset {
     /// The table for one tunnel interface.
     ///
-    /// Docker's raw chain (priority −300) drops whatever is addressed to a container and does not come from its own
-    /// bridge. It sees the flipped destination; conntrack (−200), DNAT and routing see the true one again.
+    /// Docker's raw chain (priority −300) drops whatever is addressed to a container and does not
+    /// come from its own bridge. It sees the flipped destination; conntrack (−200), DNAT and
+    /// routing see the true one again.
     pub(super) fn new(interface: &str) -> Self {
         let flip = Rules::from(interface).flip();
         Self {
@@ -142,7 +144,8 @@ impl Ruleset {
     }
 }
 
-/// The rule that lets the tunnel through a chain of somebody else's. `iptables` can list exactly this.
+/// The rule that lets the tunnel through a chain of somebody else's. `iptables` can list exactly
+/// this.
 pub(super) fn accept(direction: Direction, interface: &str) -> Vec<Statement> {
     vec![
         Statement::Interface(direction, interface.to_owned()),
@@ -172,8 +175,8 @@ impl Rules {
             .into()
     }
 
-    /// A drop is final whatever other tables say, an accept here is only an opinion. What comes from the tunnel is
-    /// decided first, so that one client never reaches another.
+    /// A drop is final whatever other tables say, an accept here is only an opinion. What comes
+    /// from the tunnel is decided first, so that one client never reaches another.
     fn forward(&self) -> Vec<Vec<Statement>> {
         let attached = |tunnel: &Statement, bridge| {
             FAMILIES.map(|family| {
@@ -297,3 +300,23 @@ impl Family {
 
 pub(super) const TABLE: &str = "dtap";
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same text that `nft` lists once the table is in the kernel: see the crate's tests.
+    #[test]
+    fn the_table_is_the_documented_one() {
+        assert_eq!(Ruleset::new("dtap0").to_string(), include_str!("table.nft"));
+    }
+
+    #[test]
+    fn the_accept_is_what_iptables_can_list() {
+        let texts: Vec<_> = accept(Direction::In, "dtap0")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(texts.join(" "), "iifname \"dtap0\" counter accept");
+    }
+}

@@ -1,17 +1,22 @@
-//! rtnetlink. The kernel's own tables are the only state: every route of ours carries [`PROTOCOL`], every address of
-//! the interface is ours.
+//! rtnetlink. The kernel's own tables are the state: every route of ours carries our protocol
+//! number, every address of the interface is ours. Only which of several blackholes a router
+//! answers for is remembered.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
 
 use ipnet::IpNet;
 use nix::net::if_::{if_nameindex, if_nametoindex};
 use nix::sys::socket::SockProtocol;
 
-use super::{Failures, Route, RouterConfig};
-use crate::netlink::{Multicast, Socket};
+use super::{Failures, Route, RouterConfig, missing};
+use crate::announcements::Announcements;
+use crate::netlink::{Socket, subscribe};
 use kernel::{Entry, Target};
 
+#[path = "linux/kernel.rs"]
 mod kernel;
 
 /// The owner of one interface's addresses, MTU and routes.
@@ -33,24 +38,23 @@ impl Router {
         })
     }
 
-    /// Brings the interface up and makes its addresses, routes and blackholes those of `config`, whatever they were.
+    /// Brings the interface up and makes its addresses, routes and blackholes those of `config`,
+    /// whatever they were.
     ///
-    /// A route is added only where the host has none to the same destination. Everything that can be done is done
-    /// even if a part fails.
+    /// A route is added only where the host has none to the same destination. Everything that can
+    /// be done is done even if a part fails. Where IPv6 is disabled, what is IPv6 is left out.
     ///
     /// # Errors
-    /// `NotFound` if there is no such interface, `AlreadyExists` if somebody else's route has the same destination,
-    /// and whatever the kernel refuses, each named.
+    /// `NotFound` if there is no such interface, `AlreadyExists` if somebody else's route has the
+    /// same destination, and whatever the kernel refuses, each named.
     pub fn set(&mut self, config: &RouterConfig) -> io::Result<()> {
-        let index = if_nametoindex(self.interface.as_str()).map_err(|error| {
-            io::Error::new(
-                io::Error::from(error).kind(),
-                format!("find {}: {error}", self.interface),
-            )
-        })?;
+        let index =
+            if_nametoindex(self.interface.as_str()).map_err(|_| missing(&self.interface))?;
         let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
-        kernel::set_link(&mut socket, index, config.mtu)?;
         let mut failures = Failures::default();
+        let link = kernel::set_link(&mut socket, index, config.mtu);
+        failures.note("bring up", &self.interface, link);
+        let config = &possible(&self.interface, config);
         set_addresses(&mut socket, index, &config.addresses, &mut failures)?;
         let wanted = config.all_routes();
         let entries = kernel::entries(&mut socket)?;
@@ -61,7 +65,8 @@ impl Router {
         failures.into_result()
     }
 
-    /// Removes the addresses and routes of the interface, if it exists, and every blackhole that this router set.
+    /// Removes the addresses and routes of the interface, if it exists, and every blackhole that
+    /// this router set.
     ///
     /// # Errors
     /// Whatever the kernel refuses; the rest is removed nevertheless.
@@ -83,8 +88,8 @@ impl Router {
         failures.into_result()
     }
 
-    /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else can outlive a process:
-    /// addresses and routes vanish with its interface.
+    /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else can
+    /// outlive a process: addresses and routes vanish with its interface.
     ///
     /// # Errors
     /// Whatever the kernel refuses; the rest is removed nevertheless.
@@ -101,8 +106,8 @@ impl Router {
         failures.into_result()
     }
 
-    /// The blackholes that no route of ours accompanies: what a stopped or killed server left. A router that is asked
-    /// to [`set`](Self::set) one of them adopts it.
+    /// The blackholes that no route of ours accompanies: what a stopped or killed server left. A
+    /// router that is asked to [`set`](Self::set) one of them adopts it.
     ///
     /// # Errors
     /// The kernel refused to list its routes.
@@ -161,7 +166,7 @@ impl Router {
 /// Announces changes of interfaces, addresses and routes, our own included.
 #[derive(Debug)]
 pub struct RouteWatch {
-    multicast: Multicast,
+    announcements: Announcements,
 }
 
 impl RouteWatch {
@@ -176,7 +181,7 @@ impl RouteWatch {
             | libc::RTMGRP_IPV6_IFADDR
             | libc::RTMGRP_IPV6_ROUTE;
         Ok(Self {
-            multicast: Multicast::new(SockProtocol::NetlinkRoute, groups as u32)?,
+            announcements: subscribe(SockProtocol::NetlinkRoute, groups as u32)?,
         })
     }
 
@@ -185,7 +190,7 @@ impl RouteWatch {
     /// # Errors
     /// The socket failed.
     pub async fn changed(&mut self) -> io::Result<()> {
-        self.multicast.changed().await
+        self.announcements.changed().await
     }
 }
 
@@ -212,6 +217,27 @@ pub(super) fn routes() -> io::Result<Vec<Route>> {
             ours: entry.ours,
         })
         .collect())
+}
+
+/// The part of `config` that an interface can have: IPv6 may be off in the kernel, by a setting, or
+/// since the MTU is less than IPv6 demands.
+fn possible<'a>(interface: &str, config: &'a RouterConfig) -> Cow<'a, RouterConfig> {
+    let disabled = fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"));
+    if disabled.is_ok_and(|value| value.trim() == "0") {
+        return Cow::Borrowed(config);
+    }
+    let ipv4 = |nets: &BTreeSet<IpNet>| {
+        nets.iter()
+            .copied()
+            .filter(|net| net.addr().is_ipv4())
+            .collect()
+    };
+    Cow::Owned(RouterConfig {
+        addresses: ipv4(&config.addresses),
+        mtu: config.mtu,
+        routes: ipv4(&config.routes),
+        blackholes: ipv4(&config.blackholes),
+    })
 }
 
 fn set_addresses(

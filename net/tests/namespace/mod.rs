@@ -1,4 +1,6 @@
 //! Network namespaces without an uplink, each held by a thread.
+// Each test binary uses its part of this module.
+#![allow(dead_code)]
 
 use std::fs;
 use std::process::Command;
@@ -9,13 +11,14 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Pid, Uid, gettid};
 
 /// A network namespace that lasts as long as this value.
-pub struct Namespace {
-    pub tid: Pid,
+pub(crate) struct Namespace {
+    /// The thread that is in it, by which `ip link … netns` finds it.
+    pub(crate) thread: Pid,
     jobs: Sender<Box<dyn FnOnce() + Send>>,
 }
 
 impl Namespace {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (jobs, queue) = channel::<Box<dyn FnOnce() + Send>>();
         let (started, ready) = channel();
         thread::spawn(move || {
@@ -24,13 +27,13 @@ impl Namespace {
             queue.into_iter().for_each(|job| job());
         });
         Self {
-            tid: ready.recv().unwrap(),
+            thread: ready.recv().unwrap(),
             jobs,
         }
     }
 
-    /// Runs `job` in this namespace; what it opens stays there.
-    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+    /// Runs `job` in this namespace; the sockets it opens stay there.
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, result) = channel();
         self.jobs
             .send(Box::new(move || drop(done.send(job()))))
@@ -39,13 +42,14 @@ impl Namespace {
     }
 
     /// Runs each line as a command in this namespace.
-    pub fn sh(&self, script: &'static str) {
-        self.run(move || sh(script));
+    pub(crate) fn sh(&self, script: &str) {
+        let script = script.to_owned();
+        self.run(move || sh(&script));
     }
 }
 
 /// Whether the calling thread now has a namespace of its own; if not, the test prints why and ends.
-pub fn isolated() -> bool {
+pub(crate) fn isolated() -> bool {
     if !Uid::effective().is_root() {
         eprintln!("skipped: a network namespace needs root");
         return false;
@@ -55,7 +59,7 @@ pub fn isolated() -> bool {
 }
 
 /// Runs each line as a command in the calling thread's namespace.
-pub fn sh(script: &str) {
+pub(crate) fn sh(script: &str) {
     for line in script
         .lines()
         .map(str::trim)
@@ -66,7 +70,7 @@ pub fn sh(script: &str) {
 }
 
 /// What a command prints.
-pub fn output(line: &str) -> String {
+pub(crate) fn output(line: &str) -> String {
     let run = Command::new("sh").arg("-c").arg(line).output().unwrap();
     assert!(
         run.status.success(),
@@ -78,12 +82,9 @@ pub fn output(line: &str) -> String {
 
 fn enter() {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    // A namespace's own settings are seen by the thread that is in it.
-    fs::write(
-        "/proc/thread-self/net/../../../../sys/net/ipv4/ip_forward",
-        "1",
-    )
-    .or_else(|_| fs::write("/proc/sys/net/ipv4/ip_forward", "1"))
-    .unwrap();
+    // Every namespace has its own values under this path.
+    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        fs::write(format!("/proc/sys/net/{setting}"), "1").unwrap();
+    }
     output("ip link set lo up");
 }

@@ -228,7 +228,9 @@ fn parse(header: &Rtmsg, attributes: &IterableRouteAttrs<'_>) -> Vec<Entry> {
         libc::AF_INET6 => [0; 16].into(),
         _ => return Vec::new(),
     };
-    let table = attributes.get_table().unwrap_or(header.rtm_table.into());
+    let table = attributes
+        .get_table()
+        .unwrap_or_else(|_| header.rtm_table.into());
     let destination = IpNet::new(
         attributes.get_dst().unwrap_or(unspecified),
         header.rtm_dst_len,
@@ -271,7 +273,8 @@ fn target(index: Option<u32>, attributes: &IterableRouteAttrs<'_>) -> Option<Tar
     }
 }
 
-/// `RTA_MULTIPATH` is an array of `struct rtnexthop` (length, flags, hops, index), each followed by its attributes.
+/// `RTA_MULTIPATH` is an array of `struct rtnexthop` (length, flags, hops, index), each followed by
+/// its attributes.
 fn next_hops(mut hops: &[u8]) -> Vec<Target> {
     let mut targets = Vec::new();
     while let Some(&[low, high, _, _, a, b, c, d]) = hops.first_chunk() {
@@ -294,10 +297,11 @@ fn unless(expected: i32, outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Marks our routes (`ip route show proto 75`). iproute2's `rt_protos` and the kernel's `rtnetlink.h` leave it free.
+/// Marks our routes (`ip route show proto 75`). iproute2's `rt_protos` and the kernel's
+/// `rtnetlink.h` leave it free.
 const PROTOCOL: u8 = 75;
 /// The worst there is: a blackhole takes effect only once the interface's own route is gone.
 const BLACKHOLE_METRIC: u32 = u32::MAX;
-/// In packets. The 500 of a new tun are 2 ms of a gigabit link in 500-byte packets, less than one delay of the thread
-/// that reads them; what is more is dropped, which TCP takes for congestion.
+/// In packets. The 500 of a new tun are 2 ms of a gigabit link in 500-byte packets, less than one
+/// delay of the thread that reads them; what is more is dropped, which TCP takes for congestion.
 const QUEUE_LENGTH: u32 = 1000;

@@ -1,0 +1,209 @@
+#![cfg(target_os = "linux")]
+// A failed unwrap in a test is a failed test.
+#![allow(clippy::unwrap_used)]
+//! The firewall as packets meet it, between namespaces.
+
+use dtap_net::firewall::{Firewall, FirewallConfig};
+use namespace::{isolated, output, sh};
+use site::{Delivery, IPTABLES_BACKEND, NFTABLES_BACKEND, Site};
+
+mod namespace;
+mod site;
+
+#[test]
+fn docker_drops_everything_without_us() {
+    if !isolated() {
+        return;
+    }
+    let site = Site::new(IPTABLES_BACKEND);
+    assert_eq!(
+        site.send(&site.client, "172.30.1.2", &site.web),
+        Delivery::None
+    );
+    assert_eq!(
+        site.send(&site.client, "fd00:1::2", &site.web),
+        Delivery::None
+    );
+}
+
+#[test]
+fn a_container_and_a_client_see_each_others_true_addresses() {
+    if !isolated() {
+        return;
+    }
+    let site = Site::new(IPTABLES_BACKEND);
+    firewall(&config(&[("10.75.0.2", "br-a"), ("fd75::2", "br-a")], &[]));
+    assert_eq!(
+        site.send(&site.client, "172.30.1.2", &site.web),
+        Delivery::answered("10.75.0.2")
+    );
+    assert_eq!(
+        site.send(&site.client, "fd00:1::2", &site.web),
+        Delivery::answered("fd75::2")
+    );
+    assert_eq!(
+        site.send(&site.web, "10.75.0.2", &site.client),
+        Delivery::answered("172.30.1.2")
+    );
+    assert_eq!(
+        site.send(&site.web, "fd75::2", &site.client),
+        Delivery::answered("fd00:1::2")
+    );
+}
+
+#[test]
+fn the_nftables_backend_is_no_different() {
+    if !isolated() {
+        return;
+    }
+    let site = Site::new(NFTABLES_BACKEND);
+    assert_eq!(
+        site.send(&site.client, "172.30.1.2", &site.web),
+        Delivery::None
+    );
+    firewall(&config(&[("10.75.0.2", "br-a")], &[]));
+    let from_client = site.send(&site.client, "172.30.1.2", &site.web);
+    assert_eq!(from_client, Delivery::answered("10.75.0.2"));
+    let from_web = site.send(&site.web, "10.75.0.2", &site.client);
+    assert_eq!(from_web, Delivery::answered("172.30.1.2"));
+    assert_eq!(
+        site.send(&site.client, "172.30.2.2", &site.db),
+        Delivery::None
+    );
+    assert_eq!(site.send(&site.web, "172.30.2.2", &site.db), Delivery::None);
+}
+
+#[test]
+fn tcp_and_icmp_errors_pass() {
+    if !isolated() {
+        return;
+    }
+    let site = Site::new(IPTABLES_BACKEND);
+    firewall(&config(&[("10.75.0.2", "br-a"), ("fd75::2", "br-a")], &[]));
+    assert_eq!(
+        site.download(&site.client, "172.30.1.2", &site.web),
+        site::DOWNLOAD
+    );
+    assert_eq!(
+        site.download(&site.client, "fd00:1::2", &site.web),
+        site::DOWNLOAD
+    );
+    assert!(site.is_refused(&site.client, "172.30.1.2"));
+    site.client.sh("ping -c 1 -W 2 -M do -s 1400 172.30.1.2");
+    sh("ip link set br-a mtu 1300");
+    assert!(
+        site.client
+            .run(|| output("ping -c 1 -W 2 -M do -s 1400 172.30.1.2 || true"))
+            .contains("mtu = 1300")
+    );
+}
+
+#[test]
+fn who_could_not_answer_sees_the_address_on_its_own_bridge() {
+    if !isolated() {
+        return;
+    }
+    let site = Site::new(IPTABLES_BACKEND);
+    site.db.sh("ip route del default\n ip -6 route del default");
+    let attached = [("10.75.0.2", "br-b"), ("fd75::2", "br-b")];
+    let mut firewall = firewall(&config(&attached, &[]));
+    assert_eq!(
+        site.send(&site.client, "172.30.2.2", &site.db),
+        Delivery::unanswered("10.75.0.2")
+    );
+    firewall
+        .set(&config(&attached, &["172.30.2.2", "fd00:2::2"]))
+        .unwrap();
+    assert_eq!(
+        site.send(&site.client, "172.30.2.2", &site.db),
+        Delivery::answered("172.30.2.1")
+    );
+    assert_eq!(
+        site.send(&site.client, "fd00:2::2", &site.db),
+        Delivery::answered("fd00:2::1")
+    );
+}
+
+#[test]
+fn what_is_not_attached_is_out_of_reach() {
+    if !isolated() {
+        return;
+    }
+    let site = Site::new(IPTABLES_BACKEND);
+    let mut firewall = firewall(&config(&[("10.75.0.2", "br-a"), ("fd75::2", "br-a")], &[]));
+    assert_eq!(
+        site.send(&site.client, "172.30.2.2", &site.db),
+        Delivery::None,
+        "another bridge"
+    );
+    assert_eq!(
+        site.send(&site.client, "fd00:2::2", &site.db),
+        Delivery::None,
+        "another bridge"
+    );
+    assert_eq!(
+        site.send(&site.db, "10.75.0.2", &site.client),
+        Delivery::None,
+        "another bridge's container"
+    );
+    assert_eq!(
+        site.send(&site.other, "172.30.1.2", &site.web),
+        Delivery::None,
+        "another client's attachment"
+    );
+    assert_eq!(
+        site.send(&site.client, "10.75.1.2", &site.other),
+        Delivery::None,
+        "client to client"
+    );
+    assert_eq!(
+        site.send(&site.client, "192.0.2.2", &site.lan),
+        Delivery::None,
+        "the VM's uplink"
+    );
+    assert_eq!(
+        site.send(&site.lan, "10.75.0.2", &site.client),
+        Delivery::None,
+        "the VM's LAN to a client"
+    );
+    assert_eq!(
+        site.send(&site.lan, "172.30.1.2", &site.web),
+        Delivery::None,
+        "the VM's LAN to a container"
+    );
+    assert_eq!(
+        site.send(&site.web, "172.30.2.2", &site.db),
+        Delivery::None,
+        "bridge to bridge"
+    );
+    assert_eq!(
+        site.send(&site.client, "172.30.1.2", &site.web),
+        Delivery::answered("10.75.0.2")
+    );
+    firewall.set(&config(&[], &[])).unwrap();
+    assert_eq!(
+        site.send(&site.client, "172.30.1.2", &site.web),
+        Delivery::None,
+        "detached"
+    );
+}
+
+fn firewall(config: &FirewallConfig) -> Firewall {
+    let mut firewall = Firewall::new().unwrap();
+    firewall.set(config).unwrap();
+    firewall
+}
+
+fn config(attached: &[(&str, &str)], masquerade: &[&str]) -> FirewallConfig {
+    FirewallConfig {
+        interface: "dtap0".to_owned(),
+        attached: attached
+            .iter()
+            .map(|(address, bridge)| (address.parse().unwrap(), (*bridge).to_owned()))
+            .collect(),
+        masquerade: masquerade
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect(),
+    }
+}
