@@ -24,6 +24,7 @@ use crate::docker::{self, Engine, Environment};
 use crate::privilege;
 use crate::state_dir::{self, StateDir};
 use crate::status::Status;
+use crate::stdout::say;
 pub(crate) use connection::Connection;
 use view::View;
 
@@ -90,7 +91,7 @@ impl Client {
                 index = changed(&mut self.views) => {
                     let now = self.views[index].borrow_and_update().clone();
                     for line in report::lines(&shown[index], &now) {
-                        println!("{line}");
+                        say(&line);
                     }
                     shown[index] = now;
                 }
@@ -100,7 +101,7 @@ impl Client {
             }
         };
         let ended = self.end().await;
-        println!("disconnected");
+        say("disconnected");
         if let Some(asker) = asker {
             asker.answer("done\n").await;
         }

@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::stdout::say;
 use crate::{privilege, state_dir};
 
 /// What can be asked of the running client.
@@ -72,8 +73,8 @@ pub(crate) async fn ask(directory: &Path, command: Command) -> Result<Option<Str
 pub(crate) async fn disconnect(directory: &Path) -> Result<ExitCode> {
     privilege::require_root("removing the tunnel")?;
     match ask(directory, Command::Disconnect).await? {
-        Some(_) => println!("disconnected"),
-        None => println!("disconnected (no client was running)"),
+        Some(_) => say("disconnected"),
+        None => say("disconnected (no client was running)"),
     }
     Ok(ExitCode::SUCCESS)
 }

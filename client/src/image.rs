@@ -44,9 +44,8 @@ pub(crate) fn required(arch: Arch) -> Result<&'static [u8]> {
 }
 
 pub(crate) fn command(arch: Option<Arch>) -> Result<ExitCode> {
-    let arch = match arch.or_else(|| Arch::of(std::env::consts::ARCH)) {
-        Some(arch) => arch,
-        None => bail!("name the engine's architecture with --arch amd64 or --arch arm64"),
+    let Some(arch) = arch.or_else(|| Arch::of(std::env::consts::ARCH)) else {
+        bail!("name the engine's architecture with --arch amd64 or --arch arm64");
     };
     let archive = required(arch)?;
     let mut stdout = std::io::stdout();

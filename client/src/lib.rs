@@ -25,6 +25,7 @@ pub mod plan;
 mod privilege;
 mod state_dir;
 mod status;
+mod stdout;
 mod table;
 mod uninstall;
 

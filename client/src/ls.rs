@@ -8,6 +8,7 @@ use crate::cli::{EngineChoice, StateDir};
 use crate::control;
 use crate::docker::{self, Engine, Environment};
 use crate::plan::{self, ContainerState, Host, Input};
+use crate::stdout::{print, say};
 use crate::table;
 
 pub(crate) async fn command(
@@ -20,9 +21,9 @@ pub(crate) async fn command(
         None => unconnected(engine).await?,
     };
     if json {
-        println!("{}", serde_json::to_string(&containers)?);
+        say(&serde_json::to_string(&containers)?);
     } else {
-        print!("{}", human(&containers));
+        print(&human(&containers));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::StateDir;
 use crate::control;
 use crate::plan::{NetworkState, Reachability};
+use crate::stdout::print;
 use crate::table;
 
 /// The JSON of `status --json`.
@@ -104,9 +105,9 @@ pub(crate) async fn command(state: &StateDir, json: bool, watch: bool) -> Result
             human(&status)
         };
         if watch && !json {
-            print!("\x1b[2J\x1b[H");
+            print("\x1b[2J\x1b[H");
         }
-        print!("{text}");
+        print(&text);
         if !watch {
             return Ok(match status.state {
                 State::Connected => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::cli::{EngineChoice, StateDir};
 use crate::docker::{self, Engine, Environment};
+use crate::stdout::say;
 use crate::{control, privilege, state_dir};
 
 pub(crate) async fn command(
@@ -20,15 +21,15 @@ pub(crate) async fn command(
     match engine.server().await? {
         Some(server) => {
             engine.remove_server(&server).await?;
-            println!("removed the server container {}", server.name);
+            say(&format!("removed the server container {}", server.name));
         }
-        None => println!("there was no server container"),
+        None => say("there was no server container"),
     }
     if purge {
         engine.remove_volume().await?;
         engine.remove_images().await?;
         state_dir::purge(&state.directory)?;
-        println!("removed volume, images, key and state");
+        say("removed volume, images, key and state");
     }
     Ok(ExitCode::SUCCESS)
 }

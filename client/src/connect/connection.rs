@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     pub(super) target: Target,
     pub(super) settings: Arc<Settings>,
     key: PrivateKey,
+    /// Names this run: another has other keys.
+    boot: String,
     pub(super) view: watch::Sender<View>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) link: Option<Link>,
@@ -43,7 +45,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const PAIRING: Duration = Duration::from_secs(10);
 
 impl Connection {
-    pub(super) const fn new(
+    pub(super) fn new(
         target: Target,
         settings: Arc<Settings>,
         key: PrivateKey,
@@ -54,6 +56,7 @@ impl Connection {
             target,
             settings,
             key,
+            boot: PrivateKey::generate().public().to_string(),
             view,
             stop,
             link: None,
@@ -104,7 +107,7 @@ impl Connection {
         };
         match begun {
             Begun::Direct(engine) => self.follow_direct(engine).await,
-            Begun::Tunnel(attached) => self.follow(attached).await,
+            Begun::Tunnel(attached) => self.follow(*attached).await,
         }
     }
 
@@ -120,19 +123,19 @@ impl Connection {
             mut session,
             server,
             container,
-        } = server::open(&engine, &self.settings).await?;
+        } = server::open(&engine, &self.settings, &self.boot).await?;
         self.open_link()?;
         session.send(&self.pair()?);
         let paired = paired(&mut session).await?;
         let peer = self.meet(&paired, server.boot, &session).await?;
         self.show(&paired, server.version, peer);
-        Ok(Begun::Tunnel(Attached {
+        Ok(Begun::Tunnel(Box::new(Attached {
             engine,
             session,
             container,
             paired,
             peer,
-        }))
+        })))
     }
 
     fn open_link(&mut self) -> Result<()> {
@@ -189,7 +192,7 @@ impl Connection {
 
 enum Begun {
     Direct(Engine),
-    Tunnel(Attached),
+    Tunnel(Box<Attached>),
 }
 
 async fn paired(session: &mut Session) -> Result<Paired> {
@@ -227,7 +230,7 @@ async fn candidates(target: &Target, paired: &Paired) -> Vec<SocketAddr> {
 
 fn first_v4(addresses: &[IpAddr]) -> Option<IpAddr> {
     let v4 = addresses.iter().find(|address| address.is_ipv4());
-    v4.or(addresses.first()).copied()
+    v4.or_else(|| addresses.first()).copied()
 }
 
 /// Returns when the user has enough.

@@ -13,6 +13,7 @@ use crate::config::Settings;
 use crate::control;
 use crate::state_dir;
 use crate::status::{State, Status};
+use crate::stdout::say;
 
 const POLL: Duration = Duration::from_millis(25);
 /// How long the background process may take to undo what it began.
@@ -31,7 +32,7 @@ pub(super) async fn command(settings: &Settings) -> Result<ExitCode> {
             let _ = fs::remove_dir(&settings.state_dir);
         }
     }
-    println!("{}", result?);
+    say(result?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,7 +63,7 @@ fn spawn(settings: &Settings) -> Result<Child> {
 }
 
 /// Waits for the connection; returns what to say about it.
-async fn wait(settings: &Settings, child: &mut Child) -> Result<String> {
+async fn wait(settings: &Settings, child: &mut Child) -> Result<&'static str> {
     let deadline = Instant::now() + settings.timeout;
     let mut reason = "it is still connecting".to_owned();
     while Instant::now() < deadline {
@@ -73,7 +74,7 @@ async fn wait(settings: &Settings, child: &mut Child) -> Result<String> {
         if let Ok(Some(answer)) = answer {
             let status: Status = serde_json::from_str(&answer)?;
             match status.connections.first() {
-                Some(_) if status.state == State::Connected => return Ok("connected".to_owned()),
+                Some(_) if status.state == State::Connected => return Ok("connected"),
                 Some(connection) => {
                     if let Some(text) = &connection.reason {
                         reason.clone_from(text);

@@ -25,12 +25,13 @@ const STARTING: Duration = Duration::from_secs(8);
 const RETRY: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Opens a session, starting what is needed for it.
-pub(super) async fn open(engine: &Engine, settings: &Settings) -> Result<Opened> {
+/// Opens a session, starting what is needed for it. `boot` names this run of
+/// the client.
+pub(super) async fn open(engine: &Engine, settings: &Settings, boot: &str) -> Result<Opened> {
     let deadline = Instant::now() + STARTING;
     loop {
         let container = ensure(engine, settings).await?;
-        let refused = match greet(engine, &container).await {
+        let refused = match greet(engine, &container, boot).await {
             Ok(opened) => return Ok(opened),
             Err(Greeting::Hopeless(error)) => return Err(error),
             Err(Greeting::NotYet(error)) => error,
@@ -51,11 +52,15 @@ enum Greeting {
     Hopeless(Error),
 }
 
-async fn greet(engine: &Engine, container: &ServerContainer) -> Result<Opened, Greeting> {
+async fn greet(
+    engine: &Engine,
+    container: &ServerContainer,
+    boot: &str,
+) -> Result<Opened, Greeting> {
     let program = engine.session(&container.id).await;
     let program = program.map_err(Greeting::NotYet)?;
     let mut session = Session::new(program.output, program.input);
-    let own = hello();
+    let own = hello(boot);
     session.send(&Message::Hello(own.clone()));
     match timeout(ANSWER, session.recv()).await {
         Ok(Ok(Some(Message::Hello(server)))) => {
@@ -148,11 +153,11 @@ async fn image(engine: &Engine, settings: &Settings) -> Result<ImageId> {
         .await
 }
 
-fn hello() -> Hello {
+fn hello(boot: &str) -> Hello {
     Hello {
         protocol: PROTOCOL,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        boot: None,
+        boot: Some(boot.to_owned()),
         namespace: dtap_net::namespace::current(),
     }
 }

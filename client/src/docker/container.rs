@@ -15,7 +15,7 @@ pub struct Container {
     pub name: String,
     pub labels: BTreeMap<String, String>,
     pub running: bool,
-    /// As in `docker run --network`: `bridge`, `host`, `none`, `container:ID` or a network's name or ID.
+    /// As in `docker run --network`: `default`, `host`, `none`, `container:ID` or a network's name or ID.
     pub network_mode: String,
     /// Sorted by the network's name.
     pub endpoints: Vec<Endpoint>,

@@ -1,34 +1,35 @@
-//! Connections to an engine: one HTTP/1.1 connection per request, by whatever way leads there.
+//! HTTP/1.1 connections to an engine, by whatever way leads there.
 
+mod route;
 mod ssh;
 mod tcp;
 mod tls;
 
 use std::error::Error as _;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http::header::HOST;
-use http::{HeaderValue, Response, Uri};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use http::{HeaderValue, Request, Response, Uri};
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
 use tracing::debug;
 
-use super::endpoint::Endpoint;
 use super::find::Target;
+use route::Route;
 
 /// A client that connects when a request is made, and waits for the head of its response at most this long.
 pub(super) fn client(target: &Target, timeout: Duration) -> Result<Docker> {
-    let dialler = Arc::new(Dialler::new(target)?);
-    let transport = move |request| dialler.clone().send(request);
+    let connections = Arc::new(Connections {
+        route: Route::new(target)?,
+        idle: Mutex::new(None),
+    });
+    let transport = move |request: BollardRequest| connections.clone().send(request);
     let docker = Docker::connect_with_custom_transport(
         transport,
         Some(BASE),
@@ -39,69 +40,73 @@ pub(super) fn client(target: &Target, timeout: Duration) -> Result<Docker> {
     Ok(docker)
 }
 
-/// How to open a connection.
-enum Dialler {
-    Unix(PathBuf),
-    Tcp(tcp::Dialler),
-    Tls(tls::Dialler),
-    Ssh(ssh::Dialler),
+/// The connections to one engine. One is kept for the next request: a new one costs half a second by ssh.
+struct Connections<B> {
+    route: Route,
+    idle: Mutex<Option<http1::SendRequest<B>>>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-impl Dialler {
-    fn new(target: &Target) -> Result<Self> {
-        Ok(match &target.endpoint {
-            Endpoint::Unix(path) => Self::Unix(path.clone()),
-            Endpoint::Tcp { host, port } => Self::Tcp(tcp::Dialler::new(host, *port)),
-            Endpoint::Tls {
-                host,
-                port,
-                certificates,
-            } => Self::Tls(tls::Dialler::new(
-                tcp::Dialler::new(host, *port),
-                host,
-                certificates,
-            )?),
-            Endpoint::Ssh {
-                user,
-                host,
-                port,
-                socket,
-            } => {
-                let arguments = ssh::arguments(user.as_deref(), host, *port, socket.as_deref());
-                Self::Ssh(ssh::Dialler::new(target, arguments))
+impl<B> Connections<B>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Unpin
+        + Send
+        + 'static,
+{
+    async fn send(self: Arc<Self>, request: Request<B>) -> Result<Response<Incoming>, Error> {
+        let mut request = in_origin_form(request);
+        let idle = self.idle().take();
+        if let Some(idle) = idle {
+            match self.clone().send_by(idle, request).await {
+                Ok(response) => return Ok(response),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(unwrapped(error.into_error())),
+                },
             }
-        })
+        }
+
+        let sender = self.open().await?;
+        let response = self.send_by(sender, request).await;
+        response.map_err(|error| unwrapped(error.into_error()))
     }
 
-    async fn send(self: Arc<Self>, request: BollardRequest) -> Result<Response<Incoming>, Error> {
-        let stream = TokioIo::new(self.dial().await?);
-        let (mut sender, connection) = http1::handshake(stream).await?;
+    async fn open(&self) -> Result<http1::SendRequest<B>, Error> {
+        let stream = TokioIo::new(self.route.dial().await?);
+        let (sender, connection) = http1::handshake(stream).await?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
-                debug!(%error, "connection to the engine broke");
+                debug!(%error, "a connection to the engine broke");
             }
         });
 
-        let response = sender.send_request(in_origin_form(request)).await;
-        response.map_err(unwrapped)
+        Ok(sender)
     }
 
-    async fn dial(&self) -> io::Result<Box<dyn Stream>> {
-        Ok(match self {
-            Self::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            Self::Tcp(dialler) => Box::new(dialler.dial().await?),
-            Self::Tls(dialler) => Box::new(dialler.dial().await?),
-            Self::Ssh(dialler) => Box::new(dialler.dial()?),
-        })
+    async fn send_by(
+        self: Arc<Self>,
+        mut sender: http1::SendRequest<B>,
+        request: Request<B>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<B>>> {
+        let response = sender.try_send_request(request).await?;
+        tokio::spawn(async move {
+            // Not before the response has been read to its end.
+            if sender.ready().await.is_ok() {
+                *self.idle() = Some(sender);
+            }
+        });
+
+        Ok(response)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<http1::SendRequest<B>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Requests to a server (unlike those to a proxy) have the path alone in their first line, and name the host
 /// in a header.
-fn in_origin_form(mut request: BollardRequest) -> BollardRequest {
+fn in_origin_form<B>(mut request: Request<B>) -> Request<B> {
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.map(Uri::from).unwrap_or_default();
     request

@@ -94,9 +94,13 @@ impl std::fmt::Display for Endpoint {
             Self::Tcp { host, port } | Self::Tls { host, port, .. } => {
                 write!(f, "tcp://{}", host_and_port(host, *port))
             }
-            Self::Ssh { user, host, .. } => {
+            Self::Ssh {
+                user, host, port, ..
+            } => {
                 let user = user.as_ref().map(|it| format!("{it}@"));
-                write!(f, "ssh://{}{host}", user.unwrap_or_default())
+                let port = port.map(|it| format!(":{it}"));
+                let (user, port) = (user.unwrap_or_default(), port.unwrap_or_default());
+                write!(f, "ssh://{user}{host}{port}")
             }
         }
     }

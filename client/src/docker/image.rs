@@ -192,3 +192,6 @@ const LARGEST_JSON: u64 = 1 << 20;
 
 /// A few MB over ssh to a slow machine.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests;

@@ -26,10 +26,11 @@ pub(super) fn sentence(endpoint: &Endpoint, error: &io::Error) -> String {
         ) => {
             format!("the engine at {endpoint} is not running (connection refused): start Docker")
         }
-        (
-            _,
-            Endpoint::Unix(_) | Endpoint::Tcp { .. } | Endpoint::Tls { .. } | Endpoint::Ssh { .. },
-        ) => {
+        (_, Endpoint::Ssh { .. }) => format!(
+            "cannot connect to the engine at {endpoint}: {error}: make ssh work without a password, \
+             and keep the agent with `sudo --preserve-env=SSH_AUTH_SOCK`"
+        ),
+        (_, Endpoint::Unix(_) | Endpoint::Tcp { .. } | Endpoint::Tls { .. }) => {
             format!("cannot connect to the engine at {endpoint}: {error}")
         }
     }

@@ -1,8 +1,9 @@
 //! dtap's server container.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum,
     DeviceMapping, HealthStatusEnum, HostConfig, RestartPolicy, RestartPolicyNameEnum,
@@ -71,14 +72,12 @@ impl Engine {
         Ok(servers.pop().map(|(_, _, server)| server))
     }
 
-    /// Creates the server container, or returns the one that somebody created meanwhile. Does not start it.
+    /// Creates the server container, or returns the one that somebody else created. Does not start it.
+    ///
+    /// A name that a stranger's container has is left to it.
     pub async fn create_server(&self, image: &ImageId) -> Result<ServerContainer> {
         for name in NAMES {
-            if let Some(id) = self.created(name, image).await? {
-                let server = self.inspected(&id).await?;
-                return server.context("create the server container: it vanished at once");
-            }
-            if let Some(server) = self.server().await? {
+            if let Some(server) = self.create_or_adopt(name, image).await? {
                 return Ok(server);
             }
         }
@@ -128,30 +127,67 @@ impl Engine {
         Ok(())
     }
 
-    /// Creates the container under this name; `None` if the name is taken.
-    async fn created(&self, name: &str, image: &ImageId) -> Result<Option<String>> {
+    /// The server container of this name, created if nobody has the name; `None` if a stranger has it.
+    async fn create_or_adopt(
+        &self,
+        name: &str,
+        image: &ImageId,
+    ) -> Result<Option<ServerContainer>> {
+        let mut reserved = None;
+
+        for _ in 0..RESERVATION_CHECKS {
+            match self.create(name, image).await? {
+                Creation::Done(id) => return self.inspected(&id).await,
+                Creation::NameTaken(reason) => reserved = Some(reason),
+            }
+            if let Some(owner) = self.inspect(name).await? {
+                let is_server = is_labelled(&owner);
+                return Ok(is_server.then(|| server_container(owner)));
+            }
+            // Another client's request has reserved the name, and its container is not there yet.
+            tokio::time::sleep(RESERVATION_CHECK_INTERVAL).await;
+        }
+        bail!(
+            "create the server container '{name}': {}",
+            reserved.unwrap_or_default()
+        )
+    }
+
+    async fn create(&self, name: &str, image: &ImageId) -> Result<Creation> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let creation = self.docker.create_container(Some(options), body(image));
 
         self.ask("create the server container", async {
             match creation.await {
-                Err(error) if status(&error) == Some(CONFLICT) => Ok(None),
-                result => result.map(|created| Some(created.id)),
+                Ok(created) => Ok(Creation::Done(created.id)),
+                Err(error) if status(&error) == Some(CONFLICT) => {
+                    Ok(Creation::NameTaken(error.to_string()))
+                }
+                Err(error) => Err(error),
             }
         })
         .await
     }
 
     async fn inspected(&self, id: &str) -> Result<Option<ServerContainer>> {
+        Ok(self.inspect(id).await?.map(server_container))
+    }
+
+    async fn inspect(&self, id_or_name: &str) -> Result<Option<ContainerInspectResponse>> {
         let inspection = self
             .docker
-            .inspect_container(id, None::<InspectContainerOptions>);
-        let container = self
-            .ask_for("inspect the server container", inspection)
-            .await?;
+            .inspect_container(id_or_name, None::<InspectContainerOptions>);
 
-        Ok(container.map(server_container))
+        self.ask_for("inspect the server container", inspection)
+            .await
     }
+}
+
+enum Creation {
+    /// With the container's ID.
+    Done(String),
+    /// In the engine's words.
+    NameTaken(String),
 }
 
 /// Least privilege, and nothing that changes on the engine's machine but the volume.
@@ -191,6 +227,12 @@ fn lacks_tun(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
 
     text.contains(TUN) && text.contains("no such file or directory")
+}
+
+fn is_labelled(container: &ContainerInspectResponse) -> bool {
+    let labels = container.config.as_ref().and_then(|it| it.labels.as_ref());
+
+    labels.is_some_and(|it| it.contains_key(SERVER_LABEL))
 }
 
 fn server_container(container: ContainerInspectResponse) -> ServerContainer {
@@ -244,6 +286,9 @@ const VOLUME: &str = "dtap";
 const STATE_DIRECTORY: &str = "/var/lib/dtap";
 const TUN: &str = "/dev/net/tun";
 
+/// Together 5 s: creating a container takes less than one, except on a machine that is very busy.
+const RESERVATION_CHECKS: u32 = 50;
+const RESERVATION_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the server may take to undo its kernel state, before it is killed.
 const STOP_SECONDS: i32 = 5;
 const HOST_NETWORK: &str = "host";

@@ -192,3 +192,6 @@ const SESSION: [&str; 2] = ["/dtap-server", "session"];
 /// Bytes.
 const LONGEST_COMPLAINT: usize = 4096;
 const OUTPUT_CAPACITY: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! An image as `docker save` writes it: a stand-in for the server's that echoes its session.
+//! An image as `docker save` and gzip write it: a stand-in for the server's that echoes its session.
 
 use std::io::Write;
 
@@ -8,33 +8,28 @@ use flate2::write::GzEncoder;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-pub struct Archive {
-    tag: String,
+pub(crate) const TAG: &str = "dtap/server:test";
+
+pub(crate) struct Archive {
     program: String,
 }
 
 impl Archive {
-    pub fn new(tag: &str) -> Self {
-        Self {
-            tag: tag.to_owned(),
-            program: PROGRAM.to_owned(),
-        }
+    pub(crate) fn new() -> Self {
+        Self::with_program(ECHO)
     }
 
-    /// As `Archive::new`, with another program under the same tag.
-    pub fn with_program(self, program: &str) -> Self {
+    /// With this script as `/dtap-server`.
+    pub(crate) fn with_program(program: &str) -> Self {
         Self {
             program: program.to_owned(),
-            ..self
         }
     }
 
-    pub fn bytes(&self) -> Bytes {
+    pub(crate) fn bytes(&self) -> Bytes {
         let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
-        let layer = tar(&[
-            ("bin/sh", busybox),
-            ("dtap-server", self.program.clone().into_bytes()),
-        ]);
+        let program = self.program.clone().into_bytes();
+        let layer = tar(&[("bin/sh", busybox), ("dtap-server", program)]);
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
@@ -48,18 +43,16 @@ impl Archive {
         });
         let manifest = json!([{
             "Config": "config.json",
-            "RepoTags": [self.tag],
+            "RepoTags": [TAG],
             "Layers": ["layer.tar"],
         }]);
 
-        let archive = tar(&[
+        gzip(&tar(&[
             ("manifest.json", manifest.to_string().into_bytes()),
             ("config.json", config.to_string().into_bytes()),
             ("layer.tar", layer),
-        ]);
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(&archive).unwrap();
-        gzip.finish().unwrap().into()
+        ]))
+        .into()
     }
 }
 
@@ -70,19 +63,25 @@ fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
         header.set_size(contents.len() as u64);
         header.set_mode(0o755);
         tar.append_data(&mut header, path, contents.as_slice())
-            .unwrap();
+            .expect("write to memory");
     }
-    tar.into_inner().unwrap()
+    tar.into_inner().expect("write to memory")
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(bytes).expect("write to memory");
+    gzip.finish().expect("write to memory")
 }
 
 fn digest(bytes: &[u8]) -> String {
     format!("sha256:{:x}", Sha256::digest(bytes))
 }
 
-const PROGRAM: &str = "#!/bin/sh
+/// A shell as PID 1 has no handler for SIGTERM unless it sets one.
+const ECHO: &str = "#!/bin/sh
 case $1 in
     run) trap 'exit 0' TERM; while :; do sleep 1 & wait; done ;;
     session) echo ready >&2; exec cat ;;
-    *) echo \"no such command\" >&2; exit 7 ;;
 esac
 ";

@@ -24,7 +24,8 @@ pub(super) struct Dialler {
 /// The standard streams of one ssh process, which ends with it.
 pub(super) struct Ssh {
     _process: Child,
-    stdin: ChildStdin,
+    /// Until it is shut down: a pipe's other end learns of that only when it is closed.
+    stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     stderr: ChildStderr,
     complaint: Vec<u8>,
@@ -69,7 +70,7 @@ impl Dialler {
 
         Ok(Ssh {
             _process: process,
-            stdin,
+            stdin: Some(stdin),
             stdout,
             stderr,
             complaint: Vec::new(),
@@ -174,15 +175,24 @@ impl AsyncWrite for Ssh {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stdin).poll_write(cx, bytes)
+        match &mut self.stdin {
+            Some(stdin) => Pin::new(stdin).poll_write(cx, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stdin).poll_flush(cx)
+        match &mut self.stdin {
+            Some(stdin) => Pin::new(stdin).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stdin).poll_shutdown(cx)
+        ready!(self.as_mut().poll_flush(cx))?;
+        self.stdin = None;
+
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -51,6 +51,18 @@ async fn bytes_go_both_ways() {
 }
 
 #[tokio::test]
+async fn shutting_down_ends_the_input() {
+    let mut ssh = dial("cat; echo end");
+    let mut text = String::new();
+
+    ssh.shutdown().await.unwrap();
+    ssh.read_to_string(&mut text).await.unwrap();
+
+    assert_eq!(text, "end\n");
+    assert!(ssh.write_all(b"late").await.is_err());
+}
+
+#[tokio::test]
 async fn ssh_has_the_user_s_identity_home_and_agent() {
     let output = output(r#"echo "$(id -un) $(id -G) $HOME $SSH_AUTH_SOCK""#).await;
     let output = output.unwrap();
