@@ -12,6 +12,8 @@ use crate::addresses::Addresses;
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) peer: PeerId,
+    /// Names one run of the client's program, which holds the keys.
+    pub(crate) boot: Option<String>,
     pub(crate) addresses: Addresses,
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) candidates: BTreeSet<SocketAddr>,

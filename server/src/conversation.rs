@@ -9,7 +9,7 @@ use dtap_net::session::Session;
 use dtap_tunnel::PublicKey;
 use dtap_tunnel::session::{Hello, Message};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::time::{Instant, interval_at, timeout_at};
 
 use crate::client::SessionId;
 use crate::run::{Pairing, Request, Welcome};
@@ -28,14 +28,14 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// Talks until the client says bye, falls silent or the stream ends.
     pub(crate) async fn hold(self, mut session: Session) {
-        let mut client = None;
+        let mut client = Caller::default();
         if let Err(error) = self.talk(&mut session, &mut client).await {
             tracing::info!(session = self.id.0, "session ended: {error:#}");
             session.send(&Message::Failed {
                 error: format!("{error:#}"),
             });
         }
-        if let Some(client) = client {
+        if let Some(client) = client.key {
             let ended = Request::Ended {
                 client,
                 session: self.id,
@@ -50,8 +50,9 @@ impl Conversation {
         self.ask(|reply| Request::Status { reply }).await
     }
 
-    async fn talk(&self, session: &mut Session, client: &mut Option<PublicKey>) -> Result<()> {
-        let mut heartbeat = interval(HEARTBEAT);
+    async fn talk(&self, session: &mut Session, client: &mut Caller) -> Result<()> {
+        // Not at once: the first message is the hello.
+        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         let mut deadline = Instant::now() + SILENCE;
         loop {
             let received = tokio::select! {
@@ -78,10 +79,13 @@ impl Conversation {
         &self,
         message: Message,
         session: &mut Session,
-        client: &mut Option<PublicKey>,
+        client: &mut Caller,
     ) -> Result<Talk> {
         match message {
-            Message::Hello(_) => session.send(&Message::Hello(self.hello.clone())),
+            Message::Hello(hello) => {
+                client.boot = hello.boot;
+                session.send(&Message::Hello(self.hello.clone()));
+            }
             Message::Pair {
                 public_key,
                 used,
@@ -91,6 +95,7 @@ impl Conversation {
             } => {
                 let pairing = Pairing {
                     client: public_key,
+                    boot: client.boot.clone(),
                     session: self.id,
                     used,
                     candidates,
@@ -98,7 +103,7 @@ impl Conversation {
                 };
                 let Welcome { peer, paired } =
                     self.ask(|reply| Request::Pair { pairing, reply }).await??;
-                *client = Some(public_key);
+                client.key = Some(public_key);
                 session.attach(&self.driver, peer).await;
                 session.send(&Message::Paired(paired));
             }
@@ -106,7 +111,7 @@ impl Conversation {
                 generation,
                 attachments,
             } => {
-                let Some(client) = *client else {
+                let Some(client) = client.key else {
                     bail!("a plan came before the pairing");
                 };
                 let problems = self
@@ -123,13 +128,13 @@ impl Conversation {
                 });
             }
             Message::Candidates { candidates } => {
-                if let Some(client) = *client {
+                if let Some(client) = client.key {
                     let request = Request::Candidates { client, candidates };
                     self.requests.send(request).await?;
                 }
             }
             Message::Bye => {
-                if let Some(client) = client.take() {
+                if let Some(client) = client.key.take() {
                     self.ask(|reply| Request::Bye {
                         client,
                         session: self.id,
@@ -157,6 +162,13 @@ impl Conversation {
         self.requests.send(request(reply)).await?;
         Ok(answer.await?)
     }
+}
+
+/// Who is at the other end, as far as it has said so.
+#[derive(Debug, Default)]
+struct Caller {
+    key: Option<PublicKey>,
+    boot: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -72,6 +72,7 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::new(&arguments.log))
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(false)
         .init();
     match execute(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

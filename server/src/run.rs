@@ -15,7 +15,7 @@ use dtap_net::session::Session;
 use dtap_net::stdio;
 use dtap_tunnel::PublicKey;
 use dtap_tunnel::session::Hello;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 

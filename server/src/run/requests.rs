@@ -16,7 +16,6 @@ use crate::addresses::Addresses;
 use crate::candidates;
 use crate::client::{Client, Presence, SessionId};
 use crate::kernel;
-use crate::store::Known;
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
@@ -54,6 +53,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) struct Pairing {
     pub(crate) client: PublicKey,
+    pub(crate) boot: Option<String>,
     pub(crate) session: SessionId,
     pub(crate) used: BTreeSet<IpNet>,
     pub(crate) candidates: Vec<SocketAddr>,
@@ -124,7 +124,7 @@ impl Server {
 
     async fn pair(&mut self, pairing: Pairing) -> Result<Welcome> {
         let addresses = self.allot(&pairing)?;
-        let peer = self.admit(pairing.client, addresses).await?;
+        let peer = self.admit(pairing.client, addresses, pairing.boot).await?;
         let Some(client) = self.clients.get_mut(&pairing.client) else {
             anyhow::bail!("the client left while it was let in");
         };
@@ -178,10 +178,18 @@ impl Server {
         Ok(Addresses::numbered(number, server))
     }
 
-    /// Makes the client a peer of the tunnel unless it is one already.
-    pub(super) async fn admit(&mut self, key: PublicKey, addresses: Addresses) -> Result<PeerId> {
-        if let Some(client) = self.clients.get_mut(&key)
+    /// Makes the client a peer of the tunnel. One that is it already stays as
+    /// it is, unless its program was started anew: its keys are gone, and its
+    /// clock, by which handshakes are dated, may have gone back.
+    pub(super) async fn admit(
+        &mut self,
+        key: PublicKey,
+        addresses: Addresses,
+        boot: Option<String>,
+    ) -> Result<PeerId> {
+        if let Some(client) = self.clients.get(&key)
             && client.addresses == addresses
+            && client.boot == boot
         {
             return Ok(client.peer);
         }
@@ -195,10 +203,12 @@ impl Server {
             .driver
             .call(move |tunnel, now| tunnel.add_peer(config, now));
         let peer = added.await.context("reach the tunnel")?;
+        let before = self.clients.remove(&key).map(|client| client.attachments);
         let client = Client {
             peer,
+            boot,
             addresses,
-            attachments: Vec::new(),
+            attachments: before.unwrap_or_default(),
             candidates: BTreeSet::new(),
             presence: Presence::Grace {
                 until: Instant::now(),
@@ -268,12 +278,7 @@ impl Server {
         let Some(client) = self.clients.get(&key) else {
             return Ok(());
         };
-        let known = self
-            .store
-            .state
-            .clients
-            .entry(key)
-            .or_insert_with(Known::default);
+        let known = self.store.state.clients.entry(key).or_default();
         known.paired = true;
         known.attachments.clone_from(&client.attachments);
         self.store.save()

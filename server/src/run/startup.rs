@@ -109,7 +109,7 @@ impl Server {
         }
         Firewall::sweep().context("clear the rules of an earlier run")?;
         for (client, known) in paired {
-            self.admit(client, Addresses::numbered(known.number, key))
+            self.admit(client, Addresses::numbered(known.number, key), None)
                 .await?;
             if let Some(client) = self.clients.get_mut(&client) {
                 client.attachments = known.attachments;
