@@ -47,11 +47,12 @@ else
 PROGRAMS := -p dtap-client -p dtap-server
 CRATES   := --workspace
 TESTED   := --workspace --exclude dtap-tests
-CHECKS   := logs lock fmt clippy clippy-apple doc unit mock-time deny link-apple stories totals
+LAB      := lab-setup
+CHECKS   := logs lock fmt clippy clippy-apple doc $(LAB) unit mock-time deny link-apple stories totals
 endif
 
 .NOTPARALLEL:
-.PHONY: help build demo test lab tools clean servers images image-tool programs $(CHECKS)
+.PHONY: help build bench demo test lab tools clean servers images image-tool programs lab-setup $(CHECKS)
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,11 +62,13 @@ build: programs  ## the client with both server images inside, and the server: t
 demo: build  ## a lab with a real engine, a container reached by its IP, and everything undone
 	@tests/demo.sh
 
+bench: build  ## what a tunnel costs, idle and busy
+	$(STEP) "bench: build" cargo build -p dtap-tests --bin dtap-bench
+	@$(SUDO) $(TARGET)/debug/dtap-bench
+
 test: $(CHECKS)  ## everything that continuous integration runs
 
-lab: build  ## a shell on the host of a running lab: try anything, leaving undoes it
-	$(STEP) "lab: build" cargo build -p dtap-tests --bin dtap-lab
-	@$(SUDO) $(TARGET)/debug/dtap-lab setup
+lab: build $(LAB)  ## a shell on the host of a running lab: try anything, leaving undoes it
 	@$(SUDO) $(TARGET)/debug/dtap-lab shell
 
 tools: zig zigbuild cargo-deny  ## what the other targets install by themselves, into target/tools
@@ -74,7 +77,7 @@ clean:  ## removes what was built, but neither the tools nor the lab's engines
 	@find $(TARGET) -mindepth 1 -maxdepth 1 ! -name tools ! -name lab -exec rm -rf {} +
 
 servers: zigbuild $(foreach target,$(LINUX),$(call STD,$(target)))
-	$(STEP) "server for $(LINUX)" \
+	$(STEP) "server for Linux, x86_64 and aarch64" \
 		cargo zigbuild --release -p dtap-server $(LINUX:%=--target %)
 
 images: $(IMAGES)/dtap-server-amd64.tar.gz $(IMAGES)/dtap-server-arm64.tar.gz
@@ -106,7 +109,7 @@ clippy: $(SYSROOT)/bin/cargo-clippy
 	$(STEP) "clippy for this machine" cargo clippy $(CRATES) --all-targets -- -D warnings
 
 clippy-apple: zigbuild $(SYSROOT)/bin/cargo-clippy $(foreach target,$(APPLE),$(call STD,$(target)))
-	$(STEP) "clippy for $(APPLE)" \
+	$(STEP) "clippy for macOS, aarch64 and x86_64" \
 		cargo-zigbuild clippy $(PORTABLE) --all-targets $(APPLE:%=--target %) -- -D warnings
 
 doc:
@@ -120,7 +123,11 @@ unit:
 mock-time:
 	$(STEP) "tests with simulated time" cargo test -p dtap-tunnel --features mock-time
 
-stories: build
+# Before every test that uses what it installs: tools of the system, engines.
+lab-setup:
+	$(STEP) "lab: its packages and engines" cargo run -p dtap-tests --bin dtap-lab -- setup
+
+stories: build $(LAB)
 	$(STEP) "end-to-end stories" cargo test -p dtap-tests
 
 link-apple: zigbuild $(call STD,aarch64-apple-darwin)
