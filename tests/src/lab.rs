@@ -121,7 +121,7 @@ impl Lab {
             threads,
             place,
         };
-        lab.import_image()?;
+        lab.load_image()?;
         Ok(lab)
     }
 

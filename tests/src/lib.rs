@@ -4,15 +4,27 @@
 //! uplink, and the stories in `tests/` drive the real `dtap-client` and `dtap-server` there.
 //!
 //! ```no_run
+//! # #[cfg(target_os = "linux")]
+//! # fn story() -> anyhow::Result<()> {
 //! use dtap_tests::lab::{Lab, Options};
 //!
 //! let lab = Lab::start(Options::default())?;
 //! let web = lab.container("web", &[])?;
 //! assert!(!lab.mac(&["ping", "-c1", "-W1", &web.v4()?.to_string()]).success());
-//! # anyhow::Ok(())
+//! # Ok(())
+//! # }
 //! ```
 
+#![forbid(unsafe_code)]
+
+#[cfg(target_os = "linux")]
+pub mod client;
+#[cfg(target_os = "linux")]
 pub mod lab;
+#[cfg(target_os = "linux")]
+pub mod pings;
+#[cfg(target_os = "linux")]
+pub mod traffic;
 mod wait;
 
-pub use wait::wait_until;
+pub use wait::{keeps_promise, wait_until, within};

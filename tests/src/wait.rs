@@ -13,6 +13,24 @@ pub fn wait_until(deadline: Duration, what: &str, condition: impl FnMut() -> boo
     );
 }
 
+/// As [`wait_until`], for a promise that dtap makes to its users: prints how long it took, and allows [`within`].
+///
+/// # Panics
+/// When the promise is broken.
+#[track_caller]
+pub fn keeps_promise(promise: Duration, what: &str, condition: impl FnMut() -> bool) -> Duration {
+    let begin = Instant::now();
+    wait_until(within(promise), what, condition);
+    let taken = begin.elapsed();
+    println!("{what}: {taken:.2?} (promised {promise:?})");
+    taken
+}
+
+/// How long a test waits for what is promised within `promise` on a machine that has nothing else to do.
+pub fn within(promise: Duration) -> Duration {
+    promise * SLACK
+}
+
 /// Whether `condition` held at some time before `deadline`, counted from now.
 pub(crate) fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + deadline;
@@ -27,4 +45,6 @@ pub(crate) fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bo
     }
 }
 
+/// Several labs share two cores while the tests run.
+const SLACK: u32 = 2;
 const POLL: Duration = Duration::from_millis(3);

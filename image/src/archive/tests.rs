@@ -129,6 +129,8 @@ fn the_dockerfile_builds_the_same_configuration() {
         "CMD [\"/dtap-server\", \"health\"]",
         "--interval=30s --timeout=5s --start-period=5s --retries=3",
         "dtap.server=1",
+        env!("CARGO_PKG_DESCRIPTION"),
+        env!("CARGO_PKG_REPOSITORY"),
     ] {
         assert!(dockerfile.contains(line), "the Dockerfile lacks: {line}");
     }

@@ -137,10 +137,10 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        if let Ok(pid) = self.pid()
-            && self.is_running()
-        {
-            let _ = kill(pid, Signal::SIGKILL);
+        if self.nesting == Nesting::Forked && self.signal(Signal::SIGKILL).is_ok() {
+            // An orphan would be the business of this machine's first process, which may take its time; until then the
+            // VM's processes could not all be gone.
+            let _ = self.wait(Duration::from_secs(10));
         }
         let _ = kill_group(&mut self.child);
     }

@@ -1,8 +1,7 @@
 //! Containers that serve a page.
 
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 
@@ -77,35 +76,18 @@ impl Lab {
     }
 
     /// Makes the image `busybox` from this machine's static one.
-    pub(super) fn import_image(&self) -> Result<()> {
-        let mut import = self
-            .docker_command()
-            .args([
-                "import",
-                "--change",
-                r#"CMD ["httpd", "-f", "-h", "/www"]"#,
-                "--change",
-                "EXPOSE 80",
-            ])
-            // busybox as a container's first process would leave a SIGTERM unheard for 10 s.
-            .args(["--change", "STOPSIGNAL SIGKILL", "-", "busybox"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("start docker import")?;
-        if let Some(mut stdin) = import.stdin.take() {
-            stdin
-                .write_all(&image::root_file_system()?)
-                .context("write the image")?;
-        }
-        let output = import
-            .wait_with_output()
-            .context("wait for docker import")?;
-        if !output.status.success() {
+    pub(super) fn load_image(&self) -> Result<()> {
+        let mut archive = tempfile::tempfile().context("create a file for the image")?;
+        archive
+            .write_all(&image::archive()?)
+            .context("write the image")?;
+        archive.rewind().context("rewind the image")?;
+        let load = self.docker_command().arg("load").stdin(archive).output();
+        let load = load.context("start docker load")?;
+        if !load.status.success() {
             bail!(
-                "docker import: {}",
-                String::from_utf8_lossy(&output.stderr).trim_end()
+                "docker load: {}",
+                String::from_utf8_lossy(&load.stderr).trim_end()
             );
         }
         Ok(())

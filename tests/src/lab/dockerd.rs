@@ -198,5 +198,5 @@ disabled_plugins = [
 ";
 
 const START: Duration = Duration::from_secs(60);
-/// dockerd gives its containers 15 s to stop.
-const STOP: Duration = Duration::from_secs(30);
+/// dockerd gives its containers 15 s to stop, after what it was doing.
+const STOP: Duration = Duration::from_secs(60);

@@ -31,13 +31,10 @@ impl Engine {
     pub fn available() -> Result<Vec<Self>> {
         let cache = cache()?;
         let runtime = apt::unpacked(&cache, &RUNTIME).context("fetch containerd and runc")?;
-        let mut found = Vec::new();
-        for packages in &ENGINES {
-            match apt::unpacked(&cache, packages).and_then(|root| Self::at(root, &runtime)) {
-                Ok(engine) => found.push(engine),
-                Err(error) => eprintln!("lab: no engine from Debian {}: {error:#}", packages.suite),
-            }
-        }
+        let found: Vec<_> = ENGINES
+            .iter()
+            .filter_map(|packages| Self::unpacked(&cache, packages, &runtime))
+            .collect();
         if found.is_empty() {
             bail!("no Docker engine could be fetched from Debian");
         }
@@ -46,8 +43,12 @@ impl Engine {
 
     /// The newest of [`Self::available`].
     pub fn newest() -> Result<Self> {
-        let newest = Self::available()?.pop();
-        newest.context("no Docker engine is available")
+        let cache = cache()?;
+        let runtime = apt::unpacked(&cache, &RUNTIME).context("fetch containerd and runc")?;
+        let mut newest_first = ENGINES.iter().rev();
+        newest_first
+            .find_map(|packages| Self::unpacked(&cache, packages, &runtime))
+            .context("no Docker engine could be fetched from Debian")
     }
 
     /// The engine whose version starts with `version`, such as `20.10` or `28`.
@@ -104,6 +105,17 @@ impl Engine {
     pub fn major(&self) -> u32 {
         let major = self.version.split('.').next();
         major.and_then(|text| text.parse().ok()).unwrap_or_default()
+    }
+
+    /// None, with the reason on standard error, when Debian does not have it.
+    fn unpacked(cache: &Path, packages: &Packages, runtime: &Path) -> Option<Self> {
+        match apt::unpacked(cache, packages).and_then(|root| Self::at(root, runtime)) {
+            Ok(engine) => Some(engine),
+            Err(error) => {
+                eprintln!("lab: no engine from Debian {}: {error:#}", packages.suite);
+                None
+            }
+        }
     }
 
     fn at(root: PathBuf, runtime: &Path) -> Result<Self> {
@@ -177,7 +189,8 @@ fn cache() -> Result<PathBuf> {
 /// Held while the cache is written, so that tests that start together fetch once.
 fn lock(cache: &Path) -> Result<File> {
     fs::create_dir_all(cache).with_context(|| format!("create {}", cache.display()))?;
-    let file = File::create(cache.join("lock")).context("create the lock of the cache")?;
+    let path = cache.join("lock");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     file.lock().context("lock the cache")?;
     Ok(file)
 }

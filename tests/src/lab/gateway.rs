@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Link::Gateway   vm eth0 ──── vm [gw] ─ relay ┄ sockets on 127.0.0.1 ┄ [mac]     no route in between
-//!  Link::Veth      vm eth0 ──── vm [gw: bridge] mac ──── vm0 [mac]
+//!  Link::Veth      vm eth0 ──── vm [gw: bridge uplink] mac ──── vm0 [mac]
 //!  Link::None      vm eth0 ──── vm [gw]                           [mac]
 //! ```
 
@@ -148,7 +148,9 @@ fn bridge(gateway: &Namespace, mac: &Namespace) -> Result<()> {
          link add mac type veth peer name vm0 netns {}\n\
          link set vm master uplink up\n\
          link set mac master uplink up\n\
-         link set uplink up\n",
+         link set uplink up\n\
+         address add 192.168.106.3/24 dev uplink\n\
+         route add default via 192.168.106.2\n",
         mac.name()
     ))?;
     mac.ip("link set vm0 up\n\

@@ -1,17 +1,60 @@
 //! The image of the lab's containers, made from this machine's static busybox.
 
+use std::env::consts::ARCH;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::command::check;
 
-/// A root file system with every busybox applet and two pages in /www: `index.html`, and `cgi-bin/peer`, which says the
-/// address that a request came from.
-pub(super) fn root_file_system() -> Result<Vec<u8>> {
+/// The image `busybox` as `docker load` takes it. `docker import` would be shorter, but that of old engines cannot set the
+/// stop signal, and busybox as a container's first process leaves a SIGTERM unheard for the 10 s of `docker stop`.
+pub(super) fn archive() -> Result<Vec<u8>> {
+    let layer = root_file_system()?;
+    let configuration = json!({
+        "architecture": architecture(),
+        "os": "linux",
+        "config": {
+            "Cmd": ["httpd", "-f", "-h", "/www"],
+            "Env": ["PATH=/bin"],
+            "ExposedPorts": { "80/tcp": {} },
+            "StopSignal": "SIGKILL",
+        },
+        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{:x}", Sha256::digest(&layer))] },
+    });
+    let manifest = json!([{
+        "Config": "config.json",
+        "RepoTags": ["busybox:latest"],
+        "Layers": ["layer.tar"],
+    }]);
+    let mut archive = Builder::new(Vec::new());
+    for (path, content) in [
+        ("layer.tar", layer),
+        ("config.json", configuration.to_string().into_bytes()),
+        ("manifest.json", manifest.to_string().into_bytes()),
+    ] {
+        append(&mut archive, path, EntryType::Regular, &content)?;
+    }
+    archive.into_inner().context("finish the image")
+}
+
+/// Go's name for it.
+fn architecture() -> &'static str {
+    match ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Every busybox applet and two pages in /www: `index.html`, and `cgi-bin/peer`, which says the address that a request
+/// came from.
+fn root_file_system() -> Result<Vec<u8>> {
     let busybox = fs::read(BUSYBOX).context("read busybox; `dtap-lab setup` installs it")?;
     let applets = check(Command::new(BUSYBOX).arg("--list"))?;
     let mut archive = Builder::new(Vec::new());
@@ -36,7 +79,7 @@ pub(super) fn root_file_system() -> Result<Vec<u8>> {
         PAGE.as_bytes(),
     )?;
     append(&mut archive, "www/cgi-bin/peer", EntryType::Regular, PEER)?;
-    archive.into_inner().context("finish the image")
+    archive.into_inner().context("finish the file system")
 }
 
 fn append(

@@ -1,7 +1,6 @@
 //! Debian packages that a lab needs on this machine.
 
 use std::env;
-use std::ffi::OsString;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -21,7 +20,7 @@ pub fn install() -> Result<()> {
 }
 
 fn missing() -> Vec<&'static str> {
-    let path = env::var_os("PATH").unwrap_or_else(OsString::new);
+    let path = env::var_os("PATH").unwrap_or_default();
     // The PATH of an ordinary user lacks these.
     let system = ["/usr/sbin", "/sbin"].map(Into::into);
     let directories: Vec<_> = env::split_paths(&path).chain(system).collect();
@@ -42,7 +41,7 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
         true => Command::new("apt-get"),
         false => {
             let mut sudo = Command::new("sudo");
-            sudo.arg("apt-get");
+            sudo.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
             sudo
         }
     };
@@ -58,7 +57,7 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A program and the package that has it. containerd, runc and the engines are not here: installed, they would be started
+/// A program and the package that has it, beside what every Debian has. containerd, runc and the engines are not here: installed, they would be started
 /// as services.
 const PACKAGES: [(&str, &str); 9] = [
     ("xtables-nft-multi", "iptables"),
@@ -69,5 +68,6 @@ const PACKAGES: [(&str, &str); 9] = [
     ("iperf3", "iperf3"),
     ("ping", "iputils-ping"),
     ("curl", "curl"),
+    // For the library beside it, which dockerd 20.10 is linked with.
     ("dmsetup", "dmsetup"),
 ];

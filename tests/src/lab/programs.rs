@@ -21,7 +21,16 @@ impl Lab {
     /// When the lab cannot start programs any more.
     #[track_caller]
     pub fn mac(&self, program: &[&str]) -> Output {
-        finish(self.mac_command(program[0]).args(&program[1..]), PATIENCE)
+        self.mac_within(PATIENCE, program)
+    }
+
+    /// As [`Self::mac`], for `deadline` at most.
+    ///
+    /// # Panics
+    /// As [`Self::mac`].
+    #[track_caller]
+    pub fn mac_within(&self, deadline: Duration, program: &[&str]) -> Output {
+        finish(self.mac_command(program[0]).args(&program[1..]), deadline)
     }
 
     /// Runs a program in the VM as [`Self::mac`] does on the host. Its iptables is dockerd's.
@@ -30,11 +39,20 @@ impl Lab {
     /// As [`Self::mac`].
     #[track_caller]
     pub fn vm(&self, program: &[&str]) -> Output {
-        finish(self.vm_command(program[0]).args(&program[1..]), PATIENCE)
+        self.vm_within(PATIENCE, program)
     }
 
-    /// Runs a program beyond the VM's uplink: on the neighbour of the VM in its LAN, which with [`super::Link::Veth`] is
-    /// only a bridge.
+    /// As [`Self::vm`], for `deadline` at most.
+    ///
+    /// # Panics
+    /// As [`Self::mac`].
+    #[track_caller]
+    pub fn vm_within(&self, deadline: Duration, program: &[&str]) -> Output {
+        finish(self.vm_command(program[0]).args(&program[1..]), deadline)
+    }
+
+    /// Runs a program on another host of the VM's LAN, one that takes the VM for its router: 192.168.65.1, or
+    /// 192.168.106.3 with [`super::Link::Veth`]. Its interface `vm` is the far end of the VM's uplink.
     ///
     /// # Panics
     /// As [`Self::mac`].
@@ -84,7 +102,7 @@ impl Lab {
         Background::spawn(command.args(&program[1..]), self.vm.nesting())
     }
 
-    /// Starts a program beyond the VM's uplink that runs until it is dropped, such as a tcpdump of the interface `vm`.
+    /// Starts a program as [`Self::neighbour`] does, such as a tcpdump of `vm`, that runs until it is dropped.
     pub fn neighbour_background(&self, program: &[&str]) -> Result<Background> {
         let mut command = self.gateway.namespace().command();
         Background::spawn(command.args(program), Nesting::Direct)
@@ -102,8 +120,8 @@ impl Lab {
 }
 
 #[track_caller]
-fn finish(command: &mut Command, patience: Duration) -> Output {
-    match run(command, patience) {
+fn finish(command: &mut Command, deadline: Duration) -> Output {
+    match run(command, deadline) {
         Ok(output) => output,
         Err(error) => panic!("{command:?}: {error:#}"),
     }

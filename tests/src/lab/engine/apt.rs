@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::super::command::check;
+use super::super::command::{Output, check, run};
 use super::{Packages, lock};
 
 /// The directory with the unpacked packages. A failure is remembered, so that it costs time only once.
@@ -47,8 +48,8 @@ fn fetch(cache: &Path, packages: &Packages, root: &Path) -> Result<()> {
     );
     let work = tempfile::tempdir_in(cache).context("create a directory for apt")?;
     let apt = Apt::with_state_in(work.path(), packages.suite)?;
-    check(apt.command("apt-get").args(["-qq", "update"]))?;
-    check(
+    download(apt.command("apt-get").args(["-qq", "update"]))?;
+    download(
         apt.command("apt-get")
             .arg("-qq")
             .arg("download")
@@ -62,6 +63,14 @@ fn fetch(cache: &Path, packages: &Packages, root: &Path) -> Result<()> {
         }
     }
     fs::rename(&unpacked, root).with_context(|| format!("move packages to {}", root.display()))
+}
+
+/// For as long as a slow line takes.
+fn download(command: &mut Command) -> Result<()> {
+    run(command, Duration::from_secs(900))
+        .and_then(Output::text)
+        .with_context(|| format!("run {command:?}"))?;
+    Ok(())
 }
 
 struct Apt {

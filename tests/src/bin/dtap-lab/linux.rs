@@ -1,5 +1,4 @@
-//! `dtap-lab`: a lab to try things in by hand, or for one command.
-
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::Duration;
 
@@ -83,7 +82,7 @@ impl Choice {
     }
 }
 
-fn main() -> ExitCode {
+pub(super) fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
@@ -152,7 +151,10 @@ fn attend(command: Command) -> Result<ExitCode> {
             .context("start the program")?;
         wait(&mut child).await
     })?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let ended = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = ended.and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 

@@ -1,0 +1,146 @@
+//! The real `dtap-client` on a lab's host.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::lab::{Lab, Output};
+use crate::wait::wait_until;
+
+/// One client with its own state directory; disconnected when dropped.
+#[derive(Debug)]
+pub struct Client<'a> {
+    lab: &'a Lab,
+    state_dir: PathBuf,
+    docker_host: String,
+}
+
+/// `make build` leaves it there; `DTAP_CLIENT` names another.
+const PROGRAM: &str = "target/release/dtap-client";
+/// Longer than any promise of the client: a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl<'a> Client<'a> {
+    /// A client that has not connected yet. Several on one lab differ in `name`.
+    pub fn new(lab: &'a Lab, name: &str) -> Self {
+        Self {
+            lab,
+            state_dir: lab.directory().join(format!("client-{name}")),
+            docker_host: lab.docker_host(),
+        }
+    }
+
+    /// Reaches the engine by another address, such as that of a proxy.
+    #[must_use]
+    pub fn by(mut self, docker_host: String) -> Self {
+        self.docker_host = docker_host;
+        self
+    }
+
+    /// Where its key is.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// Runs `dtap-client` with these arguments to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let command = self.command(arguments);
+        let command: Vec<_> = command.iter().map(String::as_str).collect();
+        self.lab.mac(&command)
+    }
+
+    /// The command line of [`Self::run`], for one that stays in the background.
+    pub fn command(&self, arguments: &[&str]) -> Vec<String> {
+        let own = [
+            "env".to_owned(),
+            format!("DTAP_STATE_DIR={}", self.state_dir.display()),
+            format!("DOCKER_HOST={}", self.docker_host),
+            program().display().to_string(),
+        ];
+        let given = arguments.iter().map(|&argument| argument.to_owned());
+        own.into_iter().chain(given).collect()
+    }
+
+    /// `connect --detach` with further arguments.
+    ///
+    /// # Errors
+    /// When it failed, with all it said.
+    pub fn connect(&self, arguments: &[&str]) -> Result<()> {
+        let command = [&["connect", "--detach"], arguments].concat();
+        self.run(&command).text().map(drop)
+    }
+
+    /// `disconnect`.
+    ///
+    /// # Errors
+    /// When it failed, with all it said.
+    pub fn disconnect(&self) -> Result<()> {
+        self.run(&["disconnect"]).text().map(drop)
+    }
+
+    /// What `status --json` says of its only connection.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn connection(&self) -> Result<Value> {
+        let output = self.run(&["status", "--json"]);
+        let mut status: Value = serde_json::from_str(&output.stdout)
+            .with_context(|| format!("read the status: {output:?}"))?;
+        match status["connections"].get_mut(0) {
+            Some(connection) => Ok(connection.take()),
+            None => bail!("no connection: {status}"),
+        }
+    }
+
+    /// The text of one field of [`Self::connection`], such as `path`; empty when it is null.
+    pub fn field(&self, name: &str) -> String {
+        let connection = self.connection().unwrap_or_default();
+        connection[name].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the path is this one.
+    pub fn wait_for_path(&self, path: &str) {
+        let what = format!("the path is {path}");
+        wait_until(PATIENCE, &what, || self.field("path") == path);
+    }
+
+    /// What its background process has written.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.state_dir.join("client.log")).unwrap_or_default()
+    }
+
+    /// The process that holds the tunnel.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn pid(&self) -> Result<i32> {
+        let lock = self.state_dir.join("lock");
+        let pid = std::fs::read_to_string(&lock).context("read the client's pid")?;
+        pid.trim().parse().context("read the client's pid")
+    }
+}
+
+impl Drop for Client<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the client's log:\n{}", self.log());
+        }
+        // A client that never ran, or was killed, has nothing to undo.
+        let _ = self.disconnect();
+    }
+}
+
+/// The client that is tested.
+pub fn program() -> PathBuf {
+    if let Some(program) = std::env::var_os("DTAP_CLIENT") {
+        return program.into();
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    match target {
+        Some(target) => workspace.join(target).join("release/dtap-client"),
+        None => workspace.join(PROGRAM),
+    }
+}
