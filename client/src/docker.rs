@@ -1,6 +1,6 @@
 //! Everything that is said to a container engine.
 //!
-//! [`find`] decides which engine is meant, [`Engine`] talks to it. Nothing of the HTTP library leaves this module.
+//! [`find()`] decides which engine is meant, [`Engine`] talks to it. Nothing of the HTTP library leaves this module.
 
 mod container;
 mod context;

@@ -47,10 +47,10 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.into()),
     };
-    match runtime.block_on(execute(arguments.command)) {
-        Ok(code) => code,
-        Err(error) => failed(&error),
-    }
+    let result = runtime.block_on(execute(arguments.command));
+    // A name that is still being resolved must not hold up the end.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| failed(&error))
 }
 
 async fn execute(command: Command) -> anyhow::Result<ExitCode> {

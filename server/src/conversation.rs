@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use dtap_net::driver::Driver;
 use dtap_net::session::Session;
 use dtap_tunnel::PublicKey;
 use dtap_tunnel::session::{Hello, Message};
@@ -21,7 +20,6 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) struct Conversation {
     pub(crate) id: SessionId,
     pub(crate) hello: Hello,
-    pub(crate) driver: Driver,
     pub(crate) requests: mpsc::Sender<Request>,
 }
 
@@ -101,10 +99,14 @@ impl Conversation {
                     candidates,
                     port: udp.then_some(port),
                 };
-                let Welcome { peer, paired } =
+                let Welcome {
+                    driver,
+                    peer,
+                    paired,
+                } =
                     self.ask(|reply| Request::Pair { pairing, reply }).await??;
                 client.key = Some(public_key);
-                session.attach(&self.driver, peer).await;
+                session.attach(&driver, peer).await;
                 session.send(&Message::Paired(paired));
             }
             Message::Plan {

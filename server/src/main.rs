@@ -17,12 +17,13 @@ mod addresses;
 mod candidates;
 mod client;
 mod conversation;
+mod data_plane;
 mod kernel;
 mod run;
 mod socket;
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -86,16 +87,23 @@ fn main() -> ExitCode {
 fn execute(arguments: &Arguments) -> Result<()> {
     let socket = arguments.state_dir.join(socket::NAME);
     match arguments.command {
-        Command::Run { port } => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .context("start the runtime")?
-            .block_on(run::run(&arguments.state_dir, port)),
+        Command::Run { port } => run(&arguments.state_dir, port),
         Command::Session => socket::hand_over(&socket),
         Command::Status => {
             socket::print_status(&socket).context("ask the server (is `dtap-server run` up?)")
         }
         Command::Health => socket::health(&socket),
     }
+}
+
+fn run(state_dir: &Path, port: u16) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let result = runtime.block_on(run::run(state_dir, port));
+    // A name that is still being resolved must not hold up the end.
+    runtime.shutdown_background();
+    result
 }

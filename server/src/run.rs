@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use dtap_net::driver::Driver;
 use dtap_net::firewall::FirewallWatch;
 use dtap_net::session::Session;
 use dtap_net::stdio;
@@ -21,17 +20,17 @@ use tokio::sync::mpsc;
 
 use crate::client::{Client, SessionId};
 use crate::conversation::Conversation;
-use crate::kernel::Kernel;
+use crate::data_plane::DataPlane;
 use crate::socket;
 use crate::store::Store;
 pub(crate) use requests::{Pairing, Request, Welcome};
 
 pub(crate) struct Server {
     store: Store,
-    kernel: Kernel,
-    driver: Driver,
-    interface: String,
+    /// The UDP port the user wants, 0 for any.
     port: u16,
+    /// Open while there are clients.
+    data_plane: Option<DataPlane>,
     hello: Hello,
     clients: BTreeMap<PublicKey, Client>,
     sender: mpsc::Sender<Request>,
@@ -52,14 +51,14 @@ pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
     let startup::Started {
         mut server,
         mut requests,
-        mut driving,
         listener,
     } = started;
     let mut rules = FirewallWatch::new().context("watch the firewall")?;
+    let mut recheck = Instant::now() + RECHECK;
     let ended = loop {
         let grace = server.next_grace_end();
         tokio::select! {
-            result = &mut driving => break result?.context("move packets"),
+            broken = server.broken() => break broken,
             request = requests.recv() => match request {
                 Some(request) => server.handle(request).await,
                 None => break Ok(()),
@@ -67,10 +66,12 @@ pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
             accepted = listener.accept() => server.accept(accepted),
             changed = rules.changed() => {
                 changed.context("watch the firewall")?;
-                tokio::time::sleep(SETTLE).await;
-                server.recheck();
+                recheck = recheck.min(Instant::now() + SETTLE);
             }
-            () = tokio::time::sleep(RECHECK) => server.recheck(),
+            () = sleep_until(Some(recheck)) => {
+                server.recheck();
+                recheck = Instant::now() + RECHECK;
+            }
             () = sleep_until(grace) => server.end_graces().await,
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
@@ -90,7 +91,6 @@ impl Server {
         let conversation = Conversation {
             id: SessionId(self.sessions),
             hello: self.hello.clone(),
-            driver: self.driver.clone(),
             requests: self.sender.clone(),
         };
         tokio::spawn(async move {
@@ -103,7 +103,10 @@ impl Server {
     /// Compares the kernel's state with what it should be and repairs it:
     /// dockerd restarts and firewall reloads flush rules.
     fn recheck(&mut self) {
-        if let Err(error) = self.kernel.set(&self.clients) {
+        let Some(data_plane) = &mut self.data_plane else {
+            return;
+        };
+        if let Err(error) = data_plane.repair(&self.clients) {
             tracing::warn!("cannot repair the kernel state: {error:#}");
         }
     }
@@ -112,8 +115,18 @@ impl Server {
         self.clients.values().filter_map(Client::grace_end).min()
     }
 
+    async fn broken(&mut self) -> Result<()> {
+        match &mut self.data_plane {
+            Some(data_plane) => data_plane.broken().await,
+            None => std::future::pending().await,
+        }
+    }
+
     fn leave(&mut self) -> Result<()> {
-        self.kernel.leave(&self.clients)
+        match &mut self.data_plane {
+            Some(data_plane) => data_plane.leave(&self.clients),
+            None => Ok(()),
+        }
     }
 }
 

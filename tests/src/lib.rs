@@ -22,6 +22,8 @@ pub mod client;
 #[cfg(target_os = "linux")]
 pub mod lab;
 #[cfg(target_os = "linux")]
+pub mod machines;
+#[cfg(target_os = "linux")]
 pub mod pings;
 #[cfg(target_os = "linux")]
 pub mod traffic;

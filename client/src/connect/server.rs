@@ -62,8 +62,8 @@ async fn greet(
     let mut session = Session::new(program.output, program.input);
     let own = hello(boot);
     session.send(&Message::Hello(own.clone()));
-    match timeout(ANSWER, session.recv()).await {
-        Ok(Ok(Some(Message::Hello(server)))) => {
+    match timeout(ANSWER, answer(&mut session)).await {
+        Ok(Ok(server)) => {
             own.agree(&server)
                 .map_err(|error| Greeting::Hopeless(error.into()))?;
             Ok(Opened {
@@ -72,21 +72,30 @@ async fn greet(
                 container: container.id.clone(),
             })
         }
-        Ok(Ok(Some(_))) => Err(Greeting::Hopeless(Error::msg(
-            "the server did not begin with a hello: it is no dtap server",
-        ))),
-        Ok(Ok(None)) => {
+        Ok(Err(error)) => {
             let complaint = program.process.stderr();
-            Err(Greeting::NotYet(Error::msg(if complaint.is_empty() {
-                "the session ended at once".to_owned()
+            Err(Greeting::NotYet(if complaint.is_empty() {
+                error
             } else {
-                complaint
-            })))
+                Error::msg(complaint)
+            }))
         }
-        Ok(Err(error)) => Err(Greeting::NotYet(error.into())),
         Err(_) => Err(Greeting::NotYet(Error::msg(
             "the server did not answer within 5 s",
         ))),
+    }
+}
+
+/// The server's hello. A heartbeat may come first: a busy engine can take a
+/// second to pass our hello on.
+async fn answer(session: &mut Session) -> Result<Hello> {
+    loop {
+        match session.recv().await? {
+            Some(Message::Hello(server)) => return Ok(server),
+            Some(Message::Failed { error }) => bail!("the server gave up: {error}"),
+            Some(other) => tracing::debug!(?other, "skipped before the hello"),
+            None => bail!("the session ended at once"),
+        }
     }
 }
 

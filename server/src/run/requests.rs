@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use dtap_net::driver::Driver;
 use dtap_tunnel::session::{Attachment, Paired};
 use dtap_tunnel::{PathPolicy, PeerConfig, PeerId, PublicKey};
 use ipnet::IpNet;
@@ -64,6 +65,7 @@ pub(crate) struct Pairing {
 /// What a session needs once its client is paired.
 #[derive(Debug)]
 pub(crate) struct Welcome {
+    pub(crate) driver: Driver,
     pub(crate) peer: PeerId,
     pub(crate) paired: Paired,
 }
@@ -71,7 +73,8 @@ pub(crate) struct Welcome {
 #[derive(Serialize)]
 struct Status<'a> {
     version: &'a str,
-    interface: &'a str,
+    /// Of the tunnel; there is one while a client is paired.
+    interface: Option<&'a str>,
     port: u16,
     clients: Vec<ClientStatus>,
 }
@@ -338,8 +341,8 @@ impl Server {
         });
         let status = Status {
             version: env!("CARGO_PKG_VERSION"),
-            interface: &self.interface,
-            port: self.port,
+            interface: self.data_plane.as_ref().map(|it| it.interface.as_str()),
+            port: self.store.state.port,
             clients: clients.collect(),
         };
         serde_json::to_string_pretty(&status).unwrap_or_default()

@@ -7,20 +7,16 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use dtap_net::device::Device;
-use dtap_net::driver;
 use dtap_net::firewall::Firewall;
 use dtap_net::router::Router;
-use dtap_net::udp::Udp;
 use dtap_tunnel::session::{Hello, PROTOCOL};
-use dtap_tunnel::{PrivateKey, Tunnel};
+use dtap_tunnel::PrivateKey;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::{Request, Server};
 use crate::addresses::Addresses;
-use crate::kernel::{Kernel, MTU};
+use crate::data_plane::DataPlane;
 use crate::socket;
 use crate::store::Store;
 
@@ -28,7 +24,6 @@ use crate::store::Store;
 pub(super) struct Started {
     pub(super) server: Server,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) driving: JoinHandle<io::Result<()>>,
     pub(super) listener: UnixListener,
 }
 
@@ -58,33 +53,25 @@ pub(super) fn check_privileges() -> Result<()> {
 pub(super) async fn start(state_dir: &Path, port: u16) -> Result<Started> {
     let mut store = Store::open(state_dir)?;
     let listener = listen(&state_dir.join(socket::NAME))?;
-    let device = Device::create(MTU).context("create the tunnel interface")?;
-    let interface = device.name().to_owned();
-    let udp = bind(port, store.state.port)?;
-    let port = udp.port();
-    store.state.port = port;
-    store.save()?;
-    let tunnel = Tunnel::new(store.key.clone());
-    let (driver, driving) = driver::start(tunnel, device, udp);
     let (sender, requests) = mpsc::channel(REQUESTS);
-    let driving = tokio::spawn(driving);
+    // Even if no client is paired: what is missing is to be said at the start.
+    let data_plane = DataPlane::open(&store.key, port, store.state.port)?;
+    store.state.port = data_plane.port;
+    store.save()?;
     let mut server = Server {
-        kernel: Kernel::new(&interface)?,
+        store,
+        port,
+        data_plane: Some(data_plane),
         hello: hello(),
         clients: BTreeMap::new(),
-        sessions: 0,
-        store,
-        driver,
-        port,
         sender,
-        interface,
+        sessions: 0,
     };
     server.restore().await?;
-    tracing::info!(interface = %server.interface, port, key = %server.store.key.public(), "server is up");
+    tracing::info!(port = server.store.state.port, key = %server.store.key.public(), "server is up");
     Ok(Started {
         server,
         requests,
-        driving,
         listener,
     })
 }
@@ -127,17 +114,6 @@ fn listen(path: &Path) -> Result<UnixListener> {
         Err(error) => return Err(error).context("remove the socket of an earlier run"),
     }
     UnixListener::bind(path).with_context(|| format!("listen on {}", path.display()))
-}
-
-/// The port of the last run if it is still free: NATs and clients know it.
-fn bind(wanted: u16, last: u16) -> Result<Udp> {
-    if wanted == 0
-        && last != 0
-        && let Ok(udp) = Udp::bind(last)
-    {
-        return Ok(udp);
-    }
-    Udp::bind(wanted).with_context(|| format!("bind UDP port {wanted}"))
 }
 
 fn hello() -> Hello {

@@ -1,0 +1,90 @@
+//! Device, sockets and kernel state of the tunnel. They exist while a client is
+//! paired: a server that waits for one is not to be seen on its machine.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use anyhow::{Context as _, Result};
+use dtap_net::device::Device;
+use dtap_net::driver::{self, Driver};
+use dtap_net::udp::Udp;
+use dtap_tunnel::{PrivateKey, PublicKey, Tunnel};
+use tokio::task::JoinHandle;
+
+use crate::client::Client;
+use crate::kernel::{self, Kernel, MTU};
+
+pub(crate) struct DataPlane {
+    pub(crate) driver: Driver,
+    pub(crate) interface: String,
+    /// Of the UDP sockets.
+    pub(crate) port: u16,
+    kernel: Kernel,
+    driving: JoinHandle<io::Result<()>>,
+}
+
+impl DataPlane {
+    /// Opens everything and routes nothing yet. The UDP port is `wanted`; if that
+    /// is 0, `last` where it is still free: NATs and clients know it.
+    pub(crate) fn open(key: &PrivateKey, wanted: u16, last: u16) -> Result<Self> {
+        let device = Device::create(MTU).context("create the tunnel interface")?;
+        let interface = device.name().to_owned();
+        let udp = bind(wanted, last)?;
+        let port = udp.port();
+        let kernel = Kernel::new(&interface)?;
+        let (driver, driving) = driver::start(Tunnel::new(key.clone()), device, udp);
+        tracing::debug!(interface, port, "data plane opened");
+        Ok(Self {
+            driver,
+            interface,
+            port,
+            kernel,
+            driving: tokio::spawn(driving),
+        })
+    }
+
+    /// Brings kernel and tunnel to what these clients want now.
+    pub(crate) async fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<()> {
+        self.kernel.set(clients)?;
+        let inner = kernel::inner(clients);
+        self.driver
+            .call(move |tunnel, _| tunnel.set_inner(inner))
+            .await;
+        Ok(())
+    }
+
+    /// Makes the kernel's state again what these clients want.
+    pub(crate) fn repair(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<()> {
+        self.kernel.set(clients)
+    }
+
+    /// Undoes what would outlive this process, except for what clients that are
+    /// on their way back need.
+    pub(crate) fn leave(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<()> {
+        self.kernel.leave(clients)
+    }
+
+    /// Undoes everything.
+    pub(crate) async fn close(mut self) -> Result<()> {
+        let cleared = self.kernel.leave(&BTreeMap::new());
+        self.driving.abort();
+        // Aborted or ended before: either way the interface is gone now.
+        let _ = self.driving.await;
+        cleared
+    }
+
+    /// Returns when packets cannot be moved any more.
+    pub(crate) async fn broken(&mut self) -> Result<()> {
+        (&mut self.driving).await?.context("move packets")
+    }
+}
+
+fn bind(wanted: u16, last: u16) -> Result<Udp> {
+    if wanted == 0
+        && last != 0
+        && let Ok(udp) = Udp::bind(last)
+    {
+        return Ok(udp);
+    }
+    Udp::bind(wanted).with_context(|| format!("bind UDP port {wanted}"))
+}
