@@ -62,17 +62,34 @@ async fn foreground(settings: Settings, options: &ConnectOptions) -> Result<()> 
     let mut connections = JoinSet::new();
     let connection = Connection::new(target, Arc::new(settings), key, view, stopped);
     connections.spawn(connection.run());
-    let client = Client {
+    let mut client = Client {
         views: vec![seen],
         connections,
         stop,
         control,
     };
-    client.run().await
+    let asker = match client.until_enough().await {
+        Ok(asker) => asker,
+        Err(error) => {
+            // It never was connected: nothing is to show that it was tried.
+            state.remove_if_new();
+            return Err(error);
+        }
+    };
+    let ended = client.end().await;
+    say("disconnected");
+    // Whoever waits for the end may connect anew at once.
+    drop((client, state));
+    if let Some(asker) = asker {
+        asker.answer_end(&ended).await;
+    }
+    ended
 }
 
 impl Client {
-    async fn run(mut self) -> Result<()> {
+    /// Shows what happens until the user has had enough; returns who said so, if
+    /// it was not by a signal.
+    async fn until_enough(&mut self) -> Result<Option<Question>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -81,31 +98,27 @@ impl Client {
             .iter()
             .map(|view| view.borrow().clone())
             .collect();
-        let asker = loop {
+        loop {
             tokio::select! {
-                Some(ended) = self.connections.join_next() => return ended.context("run a connection")?,
+                Some(ended) = self.connections.join_next() => {
+                    return ended.context("run a connection")?.map(|()| None);
+                }
                 question = self.control.question() => match question.command {
                     Command::Status | Command::Ls => self.answer(question),
-                    Command::Disconnect => break Some(question),
+                    Command::Disconnect => return Ok(Some(question)),
                 },
                 index = changed(&mut self.views) => {
                     let now = self.views[index].borrow_and_update().clone();
                     for line in report::lines(&shown[index], &now) {
                         say(&line);
                     }
-                    shown[index] = now;
+                    shown[index] = report::told(&shown[index], &now);
                 }
-                _ = terminate.recv() => break None,
-                _ = interrupt.recv() => break None,
-                _ = hangup.recv() => break None,
+                _ = terminate.recv() => return Ok(None),
+                _ = interrupt.recv() => return Ok(None),
+                _ = hangup.recv() => return Ok(None),
             }
-        };
-        let ended = self.end().await;
-        say("disconnected");
-        if let Some(asker) = asker {
-            asker.answer("done\n").await;
         }
-        ended
     }
 
     /// Answers in the background: the tunnel is asked for its counters.

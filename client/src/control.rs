@@ -12,6 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::stdout::say;
 use crate::{privilege, state_dir};
@@ -31,7 +33,12 @@ const COMMANDS: [(Command, &str); 3] = [
 ];
 const PATIENCE: Duration = Duration::from_secs(10);
 const LONGEST_WORD: usize = 32;
-const REFUSED: &str = "error: only root may do this";
+/// Commands that may wait for an answer.
+const QUESTIONS: usize = 16;
+/// Until the process may have a file descriptor to spare.
+const RETRY: Duration = Duration::from_millis(100);
+/// Begins an answer that says why not.
+const ERROR: &str = "error: ";
 
 /// Asks the client that uses this state directory; `None` if none runs.
 pub(crate) async fn ask(directory: &Path, command: Command) -> Result<Option<String>> {
@@ -61,12 +68,25 @@ pub(crate) async fn ask(directory: &Path, command: Command) -> Result<Option<Str
     };
     let answer = tokio::time::timeout(PATIENCE, exchange)
         .await
-        .context("ask the running client: it does not answer")?
-        .context("ask the running client")?;
-    if answer == REFUSED {
-        bail!("{REFUSED}");
+        .context("ask the running client: it does not answer")?;
+    let answer = match answer {
+        Ok(answer) if answer.is_empty() => return Ok(None),
+        Err(error) if has_ended(&error) => return Ok(None),
+        Ok(answer) => answer,
+        Err(error) => return Err(error).context("ask the running client"),
+    };
+    if let Some(error) = answer.strip_prefix(ERROR) {
+        bail!("{}", error.trim_end());
     }
     Ok(Some(answer))
+}
+
+/// A client that ends closes its socket without an answer.
+fn has_ended(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+    )
 }
 
 /// `disconnect`: returns when everything is undone.
@@ -79,10 +99,11 @@ pub(crate) async fn disconnect(directory: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The running client's end.
+/// The running client's end; nobody is listened to after it is dropped.
 #[derive(Debug)]
 pub(crate) struct Control {
-    listener: UnixListener,
+    questions: mpsc::Receiver<Question>,
+    _listening: JoinSet<()>,
 }
 
 /// A command to be answered by the client.
@@ -96,7 +117,7 @@ impl Control {
     /// Listens in the locked state directory; a socket that is there is of a
     /// client that was killed.
     pub(crate) fn listen(path: &Path) -> Result<Self> {
-        let listen = || -> std::io::Result<UnixListener> {
+        let bind = || -> std::io::Result<UnixListener> {
             match std::fs::remove_file(path) {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -107,46 +128,129 @@ impl Control {
             std::fs::set_permissions(path, everyone)?;
             Ok(listener)
         };
-        let listener = listen().with_context(|| format!("listen on {}", path.display()))?;
-        Ok(Self { listener })
-    }
-
-    /// The next command somebody may give.
-    pub(crate) async fn question(&self) -> Question {
-        loop {
-            match self.accept().await {
-                Ok(question) => return question,
-                Err(error) => tracing::debug!("command refused: {error:#}"),
-            }
-        }
-    }
-
-    async fn accept(&self) -> Result<Question> {
-        let (mut stream, _) = self.listener.accept().await?;
-        let mut word = [0; LONGEST_WORD];
-        let length = tokio::time::timeout(PATIENCE, stream.read(&mut word)).await??;
-        let word = String::from_utf8_lossy(&word[..length]);
-        let known = COMMANDS.iter().find(|(_, known)| *known == word.trim());
-        let Some((command, _)) = known else {
-            bail!("unknown command {word:?}");
-        };
-        let root = stream.peer_cred()?.uid() == 0;
-        if *command == Command::Disconnect && !root {
-            stream.write_all(REFUSED.as_bytes()).await?;
-            bail!("a user who is not root may not disconnect");
-        }
-        Ok(Question {
-            command: *command,
-            stream,
+        let listener = bind().with_context(|| format!("listen on {}", path.display()))?;
+        let (sender, questions) = mpsc::channel(QUESTIONS);
+        let mut listening = JoinSet::new();
+        listening.spawn(listen(listener, sender));
+        Ok(Self {
+            questions,
+            _listening: listening,
         })
+    }
+
+    /// The next command somebody may give. Dropping the future loses none.
+    pub(crate) async fn question(&mut self) -> Question {
+        match self.questions.recv().await {
+            Some(question) => question,
+            None => std::future::pending().await,
+        }
     }
 }
 
+/// Hears everybody at once: one who says nothing keeps nobody waiting.
+async fn listen(listener: UnixListener, questions: mpsc::Sender<Question>) {
+    let mut callers = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => callers.spawn(pass_on(stream, questions.clone())),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a command");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        while callers.try_join_next().is_some() {}
+    }
+}
+
+async fn pass_on(stream: UnixStream, questions: mpsc::Sender<Question>) {
+    match hear(stream).await {
+        // A client that ends answers nobody.
+        Ok(question) => drop(questions.send(question).await),
+        Err(error) => tracing::debug!("command refused: {error:#}"),
+    }
+}
+
+async fn hear(mut stream: UnixStream) -> Result<Question> {
+    let mut word = [0; LONGEST_WORD];
+    let length = tokio::time::timeout(PATIENCE, stream.read(&mut word)).await??;
+    let word = String::from_utf8_lossy(&word[..length]);
+    let known = COMMANDS.iter().find(|(_, known)| *known == word.trim());
+    let Some((command, _)) = known else {
+        bail!("unknown command {word:?}");
+    };
+    let root = stream.peer_cred()?.uid() == 0;
+    if *command == Command::Disconnect && !root {
+        let refusal = format!("{ERROR}only root may do this");
+        stream.write_all(refusal.as_bytes()).await?;
+        bail!("a user who is not root may not disconnect");
+    }
+    Ok(Question {
+        command: *command,
+        stream,
+    })
+}
+
 impl Question {
+    /// Answers who wanted the end, and now knows whether all is undone.
+    pub(crate) async fn answer_end(self, ended: &Result<()>) {
+        match ended {
+            Ok(()) => self.answer("done\n").await,
+            Err(error) => self.answer(&format!("{ERROR}{error:#}\n")).await,
+        }
+    }
+
     /// Answers and closes; who asked may have gone.
     pub(crate) async fn answer(mut self, text: &str) {
         if let Err(error) = self.stream.write_all(text.as_bytes()).await {
             tracing::debug!(%error, "answer not delivered");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_command_is_lost_by_a_client_with_other_things_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut control = Control::listen(&state_dir::socket(directory.path())).unwrap();
+        let client = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    question = control.question() => break question.answer("fine").await,
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+        };
+        let (answer, ()) = tokio::join!(ask(directory.path(), Command::Status), client);
+        assert_eq!(answer.unwrap().as_deref(), Some("fine"));
+    }
+
+    #[tokio::test]
+    async fn who_wants_the_end_hears_what_could_not_be_undone() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut control = Control::listen(&state_dir::socket(directory.path())).unwrap();
+        let client = async {
+            let ended = Err(anyhow::anyhow!("delete route").context("clear routes"));
+            control.question().await.answer_end(&ended).await;
+        };
+        let (answer, ()) = tokio::join!(ask(directory.path(), Command::Disconnect), client);
+        assert_eq!(
+            format!("{:#}", answer.unwrap_err()),
+            "clear routes: delete route"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_that_ends_meanwhile_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut control = Control::listen(&state_dir::socket(directory.path())).unwrap();
+        let client = async move { drop(control.question().await) };
+        let (answer, ()) = tokio::join!(ask(directory.path(), Command::Status), client);
+        assert_eq!(answer.unwrap(), None);
+        assert_eq!(ask(directory.path(), Command::Status).await.unwrap(), None);
     }
 }

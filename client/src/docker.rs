@@ -13,6 +13,7 @@ mod find;
 mod image;
 mod network;
 mod refusal;
+mod reset;
 mod server;
 mod session;
 

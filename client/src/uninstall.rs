@@ -20,6 +20,9 @@ pub(crate) async fn command(
     let engine = Engine::connect(&target).await?;
     match engine.server().await? {
         Some(server) => {
+            if let Err(error) = engine.reset_server(&server).await {
+                tracing::warn!("the engine's machine may keep routes or rules: {error:#}");
+            }
             engine.remove_server(&server).await?;
             say(&format!("removed the server container {}", server.name));
         }

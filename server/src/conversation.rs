@@ -48,6 +48,11 @@ impl Conversation {
         self.ask(|reply| Request::Status { reply }).await
     }
 
+    /// Undoes what all clients have.
+    pub(crate) async fn reset(&self) -> Result<()> {
+        self.ask(|reply| Request::Reset { reply }).await?
+    }
+
     async fn talk(&self, session: &mut Session, client: &mut Caller) -> Result<()> {
         // Not at once: the first message is the hello.
         let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -103,8 +108,7 @@ impl Conversation {
                     driver,
                     peer,
                     paired,
-                } =
-                    self.ask(|reply| Request::Pair { pairing, reply }).await??;
+                } = self.ask(|reply| Request::Pair { pairing, reply }).await??;
                 client.key = Some(public_key);
                 session.attach(&driver, peer).await;
                 session.send(&Message::Paired(paired));

@@ -63,6 +63,8 @@ enum Command {
     Session,
     /// Print the state of the running server as JSON
     Status,
+    /// Make the running server forget all clients and undo what they had, before it is removed
+    Reset,
     /// Succeed if the server answers, for the image's HEALTHCHECK
     Health,
 }
@@ -92,6 +94,7 @@ fn execute(arguments: &Arguments) -> Result<()> {
         Command::Status => {
             socket::print_status(&socket).context("ask the server (is `dtap-server run` up?)")
         }
+        Command::Reset => socket::reset(&socket),
         Command::Health => socket::health(&socket),
     }
 }

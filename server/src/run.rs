@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use dtap_net::firewall::FirewallWatch;
+use dtap_net::router::RouteWatch;
 use dtap_net::session::Session;
 use dtap_net::stdio;
 use dtap_tunnel::PublicKey;
@@ -37,7 +38,7 @@ pub(crate) struct Server {
     sessions: u64,
 }
 
-/// After a change of rules by others, the rest of their changes is awaited.
+/// After a change by others, the rest of their changes is awaited.
 const SETTLE: Duration = Duration::from_millis(100);
 /// The kernel's state is compared with the wished one at least this often.
 const RECHECK: Duration = Duration::from_secs(5);
@@ -54,6 +55,7 @@ pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
         listener,
     } = started;
     let mut rules = FirewallWatch::new().context("watch the firewall")?;
+    let mut routes = RouteWatch::new().context("watch the routes")?;
     let mut recheck = Instant::now() + RECHECK;
     let ended = loop {
         let grace = server.next_grace_end();
@@ -64,8 +66,8 @@ pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
                 None => break Ok(()),
             },
             accepted = listener.accept() => server.accept(accepted),
-            changed = rules.changed() => {
-                changed.context("watch the firewall")?;
+            changed = changed(&mut rules, &mut routes) => {
+                changed?;
                 recheck = recheck.min(Instant::now() + SETTLE);
             }
             () = sleep_until(Some(recheck)) => {
@@ -130,6 +132,14 @@ impl Server {
     }
 }
 
+/// Waits for a change of rules, addresses or routes by anybody.
+async fn changed(rules: &mut FirewallWatch, routes: &mut RouteWatch) -> Result<()> {
+    tokio::select! {
+        changed = rules.changed() => changed.context("watch the firewall"),
+        changed = routes.changed() => changed.context("watch the routes"),
+    }
+}
+
 async fn serve(stream: UnixStream, conversation: Conversation) -> Result<()> {
     stream.readable().await?;
     let mut stream = stream.into_std()?;
@@ -143,6 +153,10 @@ async fn serve(stream: UnixStream, conversation: Conversation) -> Result<()> {
         (socket::STATUS, None) => {
             let status = conversation.status().await?;
             stream.write_all(status.as_bytes())?;
+        }
+        (socket::RESET, None) => {
+            conversation.reset().await?;
+            stream.write_all(b"done\n")?;
         }
         (byte, _) => anyhow::bail!("unknown request {byte:#x}"),
     }

@@ -3,7 +3,7 @@
 //!
 //! A pathname socket, never an abstract one: those are open to every
 //! host-network container. One byte says what is wanted: a session, whose
-//! stdin and stdout come with it, or the status.
+//! stdin and stdout come with it, the status, or a reset.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -18,6 +18,8 @@ use dtap_net::stdio;
 pub(crate) const NAME: &str = "server.sock";
 /// Asks for the status.
 pub(crate) const STATUS: u8 = b'?';
+/// Asks for the end of all clients.
+pub(crate) const RESET: u8 = b'r';
 /// Comes with a session's stdin and stdout.
 pub(crate) const SESSION: u8 = b's';
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -38,26 +40,34 @@ pub(crate) fn hand_over(socket: &Path) -> Result<()> {
 }
 
 pub(crate) fn print_status(socket: &Path) -> Result<()> {
-    let status = status(socket)?;
+    let status = ask(socket, STATUS)?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{}", status.trim_end()).context("print the status")
 }
 
 pub(crate) fn health(socket: &Path) -> Result<()> {
-    if status(socket)?.is_empty() {
+    if ask(socket, STATUS)?.is_empty() {
         bail!("the server closed without an answer");
     }
     Ok(())
 }
 
-fn status(socket: &Path) -> Result<String> {
+/// Returns when the server has undone everything.
+pub(crate) fn reset(socket: &Path) -> Result<()> {
+    if ask(socket, RESET)?.is_empty() {
+        bail!("the server could not undo everything: its log says why");
+    }
+    Ok(())
+}
+
+fn ask(socket: &Path, question: u8) -> Result<String> {
     let mut stream = connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(&[STATUS]).context("ask for the status")?;
+    stream.write_all(&[question]).context("ask the server")?;
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)
-        .context("read the status")?;
+        .context("read the answer")?;
     Ok(answer)
 }
 

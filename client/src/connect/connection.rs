@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
 use dtap_net::session::Session;
 use dtap_tunnel::session::{Message, Paired};
 use dtap_tunnel::{PathPolicy, PeerId, PrivateKey};
@@ -28,6 +28,15 @@ pub(crate) struct Connection {
     pub(super) view: watch::Sender<View>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) link: Option<Link>,
+    pub(super) debt: Debt,
+}
+
+/// Whether the server has done something for this client that a goodbye would
+/// undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Debt {
+    Nothing,
+    Goodbye,
 }
 
 /// A session that is paired, and all that belongs to it.
@@ -43,6 +52,7 @@ pub(super) struct Attached {
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const PAIRING: Duration = Duration::from_secs(10);
+pub(super) const GOODBYE: Duration = Duration::from_secs(3);
 
 impl Connection {
     pub(super) fn new(
@@ -60,6 +70,7 @@ impl Connection {
             view,
             stop,
             link: None,
+            debt: Debt::Nothing,
         }
     }
 
@@ -67,6 +78,9 @@ impl Connection {
     /// attempt fails, everything is undone.
     pub(super) async fn run(mut self) -> Result<()> {
         let result = self.stay_connected().await;
+        if self.debt == Debt::Goodbye {
+            self.take_leave().await;
+        }
         let closed = match self.link.take() {
             Some(link) => link.close().await,
             None => Ok(()),
@@ -111,6 +125,26 @@ impl Connection {
         }
     }
 
+    /// Says goodbye by a new session, because the last one broke before it
+    /// could be said.
+    async fn take_leave(&mut self) {
+        let goodbye = async {
+            match self.begin().await? {
+                Begun::Direct(_) => {}
+                Begun::Tunnel(attached) => self.say_bye(*attached).await,
+            }
+            Ok::<_, Error>(())
+        };
+        if let Ok(Err(error)) = timeout(GOODBYE, goodbye).await {
+            tracing::debug!("no goodbye: {error:#}");
+        }
+        if self.debt == Debt::Goodbye {
+            tracing::warn!(
+                "the server did not hear the goodbye; it will undo what is left in 30 s"
+            );
+        }
+    }
+
     async fn begin(&mut self) -> Result<Begun> {
         let engine = Engine::connect(&self.target).await?;
         let version = engine.facts().await?.version;
@@ -119,12 +153,14 @@ impl Connection {
         if self.link.is_none() && direct::is_direct(&self.target, &engine.networks().await?) {
             return Ok(Begun::Direct(engine));
         }
+        // Before anything is started: a host that cannot have an interface changes nothing.
+        self.open_link()?;
         let server::Opened {
             mut session,
             server,
             container,
         } = server::open(&engine, &self.settings, &self.boot).await?;
-        self.open_link()?;
+        self.debt = Debt::Goodbye;
         session.send(&self.pair()?);
         let paired = paired(&mut session).await?;
         let peer = self.meet(&paired, server.boot, &session).await?;

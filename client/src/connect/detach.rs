@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::report;
 use crate::config::Settings;
 use crate::control;
 use crate::state_dir;
@@ -27,12 +28,11 @@ pub(super) async fn command(settings: &Settings) -> Result<ExitCode> {
     if result.is_err() {
         end(&mut child).await;
         if !existed {
-            // The directory was made for a log that has been read by now.
-            let _ = fs::remove_file(state_dir::log(&settings.state_dir));
-            let _ = fs::remove_dir(&settings.state_dir);
+            // It was made for a log that has been read by now.
+            state_dir::purge(&settings.state_dir)?;
         }
     }
-    say(result?);
+    say(&result?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -63,7 +63,7 @@ fn spawn(settings: &Settings) -> Result<Child> {
 }
 
 /// Waits for the connection; returns what to say about it.
-async fn wait(settings: &Settings, child: &mut Child) -> Result<&'static str> {
+async fn wait(settings: &Settings, child: &mut Child) -> Result<String> {
     let deadline = Instant::now() + settings.timeout;
     let mut reason = "it is still connecting".to_owned();
     while Instant::now() < deadline {
@@ -74,7 +74,9 @@ async fn wait(settings: &Settings, child: &mut Child) -> Result<&'static str> {
         if let Ok(Some(answer)) = answer {
             let status: Status = serde_json::from_str(&answer)?;
             match status.connections.first() {
-                Some(_) if status.state == State::Connected => return Ok("connected"),
+                Some(connection) if status.state == State::Connected => {
+                    return Ok(report::state(connection).unwrap_or_default());
+                }
                 Some(connection) => {
                     if let Some(text) = &connection.reason {
                         reason.clone_from(text);

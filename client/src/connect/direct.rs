@@ -1,11 +1,10 @@
 //! Whether the engine shares this host's network namespace, as Docker on a
 //! Linux host does: then there is nothing to tunnel.
 
-use std::net::IpAddr;
-
 use dtap_net::{namespace, router};
+use ipnet::IpNet;
 
-use crate::docker::{Endpoint, Network, Target};
+use crate::docker::{Endpoint, Network, Subnet, Target};
 
 /// Decides without touching the engine.
 ///
@@ -30,13 +29,18 @@ fn is_named_by_id(network: &Network) -> bool {
     network.id.len() >= 12 && network.bridge_interface() == format!("br-{}", &network.id[..12])
 }
 
-fn stands_here(network: &Network, addresses: &[(String, ipnet::IpNet)]) -> bool {
+fn stands_here(network: &Network, addresses: &[(String, IpNet)]) -> bool {
     let bridge = network.bridge_interface();
-    let gateways = network.subnets.iter().filter_map(|subnet| subnet.gateway);
-    let has = |gateway: IpAddr| {
-        addresses
-            .iter()
-            .any(|(name, net)| *name == bridge && net.addr() == gateway)
-    };
-    gateways.into_iter().any(has)
+    let own = addresses.iter().filter(|(name, _)| *name == bridge);
+    let mut own = own.map(|(_, address)| address);
+    own.any(|address| network.subnets.iter().any(|it| is_gateway(it, address)))
+}
+
+/// Before Docker 23, an engine names no gateway of its default network until
+/// it is started a second time.
+fn is_gateway(subnet: &Subnet, address: &IpNet) -> bool {
+    match subnet.gateway {
+        Some(gateway) => address.addr() == gateway,
+        None => address.trunc() == subnet.prefix.trunc(),
+    }
 }

@@ -9,7 +9,7 @@ use dtap_tunnel::session::{Attachment, Message};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::connection::{Attached, Connection, stopped};
+use super::connection::{Attached, Connection, Debt, GOODBYE, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network};
 use crate::host;
@@ -29,7 +29,6 @@ const BURST: Duration = Duration::from_millis(30);
 const ROUTES_BURST: Duration = Duration::from_millis(200);
 /// The handshake takes two round trips of the session.
 const HANDSHAKE_POLL: Duration = Duration::from_millis(5);
-const GOODBYE: Duration = Duration::from_secs(3);
 
 /// The loop's own state.
 struct Follower {
@@ -98,7 +97,10 @@ impl Connection {
                 () = sleep_until(follower.silent) => {
                     bail!("nothing heard from the server for {} s", SILENCE.as_secs());
                 }
-                () = stopped(&mut stop) => return say_bye(follower.attached).await,
+                () = stopped(&mut stop) => {
+                    self.say_bye(follower.attached).await;
+                    return Ok(());
+                }
             }
         }
     }
@@ -131,6 +133,22 @@ impl Connection {
                 () = stopped(&mut stop) => return Ok(()),
             };
             tokio::time::sleep(BURST).await;
+        }
+    }
+
+    /// The server undoes everything before it answers.
+    pub(super) async fn say_bye(&mut self, mut attached: Attached) {
+        attached.session.send(&Message::Bye);
+        let answered = async {
+            while let Ok(Some(message)) = attached.session.recv().await {
+                if message == Message::Bye {
+                    return Debt::Nothing;
+                }
+            }
+            Debt::Goodbye
+        };
+        if let Ok(debt) = timeout(GOODBYE, answered).await {
+            self.debt = debt;
         }
     }
 
@@ -253,22 +271,6 @@ fn attachments(plan: &Plan) -> Vec<Attachment> {
             masquerade: it.masquerade.clone(),
         })
         .collect()
-}
-
-/// The server undoes everything before it answers.
-async fn say_bye(mut attached: Attached) -> Result<()> {
-    attached.session.send(&Message::Bye);
-    let answered = async {
-        while let Ok(Some(message)) = attached.session.recv().await {
-            if message == Message::Bye {
-                return;
-            }
-        }
-    };
-    if timeout(GOODBYE, answered).await.is_err() {
-        tracing::warn!("the server did not answer the goodbye; it will undo what is left in 30 s");
-    }
-    Ok(())
 }
 
 async fn at(moment: Option<Instant>) {

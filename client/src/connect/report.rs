@@ -20,7 +20,20 @@ pub(super) fn lines(before: &View, after: &View) -> Vec<String> {
     lines
 }
 
-fn state(status: &ConnectionStatus) -> Option<String> {
+/// What the user knows once the lines are out: of path and networks only what
+/// they were while connected.
+pub(super) fn told(before: &View, after: &View) -> View {
+    let mut told = after.clone();
+    if after.status.state != State::Connected {
+        told.status.path.clone_from(&before.status.path);
+        told.status.endpoint.clone_from(&before.status.endpoint);
+        told.status.networks.clone_from(&before.status.networks);
+    }
+    told
+}
+
+/// The line for a change of state; being about to connect is none.
+pub(super) fn state(status: &ConnectionStatus) -> Option<String> {
     let name = &status.name;
     let reason = status.reason.as_deref().unwrap_or("no reason known");
     match status.state {
@@ -104,6 +117,16 @@ mod tests {
             "network web: 172.18.0.0/16 reachable",
         ];
         assert_eq!(lines(&View::new("default"), &connected()), expected);
+    }
+
+    #[test]
+    fn what_came_before_the_connection_is_said_once_it_stands() {
+        let mut connecting = connected();
+        connecting.status.state = State::Connecting;
+        let before = View::new("default");
+        assert_eq!(lines(&before, &connecting), [""; 0]);
+        let before = told(&before, &connecting);
+        assert_eq!(lines(&before, &connected()).len(), 3);
     }
 
     #[test]

@@ -124,12 +124,18 @@ async fn ensure(engine: &Engine, settings: &Settings) -> Result<ServerContainer>
     }
     if !settings.starts_server {
         bail!(
-            "no server container runs: start one as the README shows, or leave out --no-start-server"
+            "no server container runs: leave out --no-start-server, or start one by `docker run` as the README shows"
         );
     }
     let image = image(engine, settings).await?;
     let container = engine.create_server(&image).await?;
-    engine.start_server(&container).await?;
+    if let Err(error) = engine.start_server(&container).await {
+        // What we made and cannot use must not stay.
+        if let Err(kept) = engine.remove_server(&container).await {
+            tracing::warn!("{kept:#}");
+        }
+        return Err(error);
+    }
     Ok(container)
 }
 

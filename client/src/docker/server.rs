@@ -87,8 +87,13 @@ impl Engine {
         )
     }
 
-    /// Starts the server container; one that runs already is left alone.
+    /// Starts the server container, or lets a paused one go on; one that runs already is left alone.
     pub async fn start_server(&self, server: &ServerContainer) -> Result<()> {
+        if server.state == ServerState::Paused {
+            let attempt = format!("unpause the server container '{}'", server.name);
+            let unpause = self.docker.unpause_container(&server.id);
+            return self.ask(&attempt, unpause).await;
+        }
         let attempt = format!("start the server container '{}'", server.name);
         let start = self
             .docker

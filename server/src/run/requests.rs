@@ -16,7 +16,7 @@ use super::Server;
 use crate::addresses::Addresses;
 use crate::candidates;
 use crate::client::{Client, Presence, SessionId};
-use crate::kernel;
+use crate::data_plane::DataPlane;
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
@@ -47,6 +47,9 @@ pub(crate) enum Request {
     },
     Status {
         reply: oneshot::Sender<String>,
+    },
+    Reset {
+        reply: oneshot::Sender<Result<()>>,
     },
 }
 
@@ -108,6 +111,7 @@ impl Server {
             } => drop(reply.send(self.bye(client, session).await)),
             Request::Ended { client, session } => self.ended(client, session),
             Request::Status { reply } => drop(reply.send(self.status())),
+            Request::Reset { reply } => drop(reply.send(self.reset().await)),
         }
     }
 
@@ -123,6 +127,14 @@ impl Server {
                 tracing::warn!("cannot undo what a client had: {error:#}");
             }
         }
+    }
+
+    async fn reset(&mut self) -> Result<()> {
+        let mut result = Ok(());
+        for key in self.clients.keys().copied().collect::<Vec<_>>() {
+            result = result.and(self.remove(key).await);
+        }
+        result
     }
 
     async fn pair(&mut self, pairing: Pairing) -> Result<Welcome> {
@@ -144,15 +156,17 @@ impl Server {
             self.resolve_host_names(pairing.client, port);
         }
         tracing::info!(client = %pairing.client, prefixes = ?addresses.prefixes(), "client paired");
+        let data_plane = self.data_plane()?;
         Ok(Welcome {
+            driver: data_plane.driver.clone(),
             peer,
             paired: Paired {
+                candidates: candidates::of_server(&data_plane.interface, data_plane.port),
+                port: data_plane.port,
                 public_key: self.store.key.public(),
                 host: addresses.host().to_vec(),
                 server: addresses.server().to_vec(),
                 prefixes: addresses.prefixes().to_vec(),
-                candidates: candidates::of_server(&self.interface, self.port),
-                port: self.port,
             },
         })
     }
@@ -202,9 +216,8 @@ impl Server {
             policy: PathPolicy::Auto,
             initiates: false,
         };
-        let added = self
-            .driver
-            .call(move |tunnel, now| tunnel.add_peer(config, now));
+        let driver = &self.data_plane()?.driver;
+        let added = driver.call(move |tunnel, now| tunnel.add_peer(config, now));
         let peer = added.await.context("reach the tunnel")?;
         let before = self.clients.remove(&key).map(|client| client.attachments);
         let client = Client {
@@ -263,11 +276,14 @@ impl Server {
     }
 
     async fn remove(&mut self, key: PublicKey) -> Result<()> {
-        if let Some(client) = self.clients.remove(&key) {
+        if let Some(client) = self.clients.remove(&key)
+            && let Some(data_plane) = &self.data_plane
+        {
             let peer = client.peer;
-            self.driver
-                .call(move |tunnel, _| tunnel.remove_peer(peer))
-                .await;
+            let removed = data_plane
+                .driver
+                .call(move |tunnel, _| tunnel.remove_peer(peer));
+            removed.await;
         }
         if let Some(known) = self.store.state.clients.get_mut(&key) {
             known.paired = false;
@@ -287,24 +303,41 @@ impl Server {
         self.store.save()
     }
 
-    /// Brings kernel and tunnel to what the clients want now.
+    /// Brings kernel and tunnel to what the clients want now; without any,
+    /// nothing is left.
     pub(super) async fn apply(&mut self) -> Result<()> {
-        self.kernel.set(&self.clients)?;
-        let inner = kernel::inner(&self.clients);
-        self.driver
-            .call(move |tunnel, _| tunnel.set_inner(inner))
-            .await;
-        Ok(())
+        let Some(mut data_plane) = self.data_plane.take() else {
+            return Ok(());
+        };
+        if self.clients.is_empty() {
+            return data_plane.close().await;
+        }
+        let set = data_plane.set(&self.clients).await;
+        self.data_plane = Some(data_plane);
+        set
+    }
+
+    /// The data plane, opened if it is not open.
+    fn data_plane(&mut self) -> Result<&mut DataPlane> {
+        if self.data_plane.is_none() {
+            let (key, last) = (&self.store.key, self.store.state.port);
+            let data_plane = DataPlane::open(key, self.port, last)?;
+            self.store.state.port = data_plane.port;
+            self.data_plane = Some(data_plane);
+        }
+        self.data_plane.as_mut().context("open the tunnel")
     }
 
     async fn add_candidates(&mut self, key: PublicKey, candidates: Vec<SocketAddr>) {
-        let Some(client) = self.clients.get_mut(&key) else {
+        let (Some(client), Some(data_plane)) = (self.clients.get_mut(&key), &self.data_plane)
+        else {
             return;
         };
         client.candidates.extend(candidates);
         let peer = client.peer;
         let addresses: Vec<_> = client.candidates.iter().copied().collect();
-        self.driver
+        data_plane
+            .driver
             .call(move |tunnel, now| tunnel.set_candidates(peer, &addresses, now))
             .await;
     }

@@ -9,8 +9,8 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use dtap_net::firewall::Firewall;
 use dtap_net::router::Router;
-use dtap_tunnel::session::{Hello, PROTOCOL};
 use dtap_tunnel::PrivateKey;
+use dtap_tunnel::session::{Hello, PROTOCOL};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
