@@ -16,6 +16,7 @@
 mod candidates;
 mod message;
 mod report;
+mod unreported;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use ipnet::IpNet;
 use candidates::Candidates;
 pub use message::{Path, PathMessage, PathPolicy, Seal};
 pub(crate) use report::Reports;
+use unreported::Unreported;
 
 /// What is to be done with a packet now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,11 @@ pub(crate) struct Paths {
     session: Session,
     state: State,
     candidates: Candidates,
+    unreported: Unreported,
+    /// What a probe of the path in use is given to be reported.
+    reproof: Duration,
+    /// The peer has said that it takes UDP.
+    peer_switched: bool,
     attempt: u32,
     message: Option<PathMessage>,
 }
@@ -58,15 +65,8 @@ enum Session {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Session,
-    Switching {
-        to: SocketAddr,
-        deadline: Instant,
-    },
-    Udp {
-        to: SocketAddr,
-        /// The oldest seal no report has covered yet.
-        unreported: Option<(Seal, Instant)>,
-    },
+    Switching { to: SocketAddr, deadline: Instant },
+    Udp { to: SocketAddr },
 }
 
 /// Without a report for this long, UDP is given up. Reports are due each
@@ -81,6 +81,9 @@ const SWITCH_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a UDP path may take to prove itself when a session begins, or is
 /// heard again: the missing reports may be on their way.
 const REPROOF: Duration = Duration::from_secs(1);
+/// The same when the peer has given up its half of the path: it looks for the
+/// probe that is sent then, and reports it at once.
+const DOUBT: Duration = Duration::from_millis(250);
 /// A path whose report is overdue by this much yields to a proven one.
 const OVERDUE: Duration = Duration::from_millis(1200);
 /// How soon a silent path is looked at again while the session is silent too.
@@ -93,6 +96,9 @@ impl Paths {
             session: Session::Down,
             state: State::Session,
             candidates: Candidates::default(),
+            unreported: Unreported::default(),
+            reproof: REPROOF,
+            peer_switched: false,
             attempt: 0,
             message: None,
         }
@@ -100,7 +106,7 @@ impl Paths {
 
     pub(crate) fn route(&self) -> Route {
         match (self.state, self.session, self.policy) {
-            (State::Udp { to, .. }, ..) => Route::Send(Path::Udp(to)),
+            (State::Udp { to }, ..) => Route::Send(Path::Udp(to)),
             (State::Switching { .. }, ..) => Route::Hold,
             (State::Session, Session::Down, _) | (State::Session, _, PathPolicy::Udp) => {
                 Route::Nowhere
@@ -112,7 +118,7 @@ impl Paths {
     /// Handshakes take the session while it lives: it loses nothing.
     pub(crate) fn handshake_path(&self, now: Instant) -> Option<Path> {
         match (self.state, self.session) {
-            (State::Udp { to, .. }, _) if !self.session_alive(now) => Some(Path::Udp(to)),
+            (State::Udp { to }, _) if !self.session_alive(now) => Some(Path::Udp(to)),
             (_, Session::Up { .. }) => Some(Path::Session),
             (_, Session::Down) => None,
         }
@@ -149,11 +155,10 @@ impl Paths {
             steady: now,
         };
         self.candidates.restart(now);
-        if let State::Udp { to, unreported } = &mut self.state {
-            self.candidates.add(*to, now);
-            if let Some((_, since)) = unreported {
-                *since = now - SILENCE + REPROOF;
-            }
+        self.peer_switched = false;
+        if let State::Udp { to } = self.state {
+            self.candidates.add(to, now);
+            self.unreported.pretend(now - SILENCE + REPROOF);
         }
     }
 
@@ -163,6 +168,7 @@ impl Paths {
             *heard = now;
             if !alive {
                 *steady = now;
+                self.candidates.hasten(now);
             }
         }
     }
@@ -173,10 +179,23 @@ impl Paths {
         }
         self.session = Session::Down;
         if let State::Switching { to, .. } = self.state {
-            self.state = State::Udp {
-                to,
-                unreported: None,
-            };
+            self.take_udp(to);
+        }
+    }
+
+    /// The peer takes UDP for whatever follows this.
+    pub(crate) const fn peer_switched(&mut self) {
+        self.peer_switched = true;
+    }
+
+    /// A packet of the peer came by the session. From a peer that had switched
+    /// it says that UDP failed for it: waiting for our own reports to stay away
+    /// would double the outage of whoever asks and is answered.
+    pub(crate) fn packet_by_session(&mut self, now: Instant) {
+        if std::mem::take(&mut self.peer_switched) && matches!(self.state, State::Udp { .. }) {
+            self.candidates.restart(now);
+            self.unreported.clear();
+            self.reproof = DOUBT;
         }
     }
 
@@ -189,7 +208,7 @@ impl Paths {
         let inside = |address: SocketAddr| prefixes.iter().any(|net| net.contains(&address.ip()));
         self.candidates.remove(inside);
         match self.state {
-            State::Switching { to, .. } | State::Udp { to, .. } if inside(to) => {
+            State::Switching { to, .. } | State::Udp { to } if inside(to) => {
                 self.state = State::Session;
             }
             State::Session | State::Switching { .. } | State::Udp { .. } => {}
@@ -212,52 +231,33 @@ impl Paths {
         if self.policy == PathPolicy::Session {
             return;
         }
-        match (&mut self.state, self.session) {
-            (State::Udp { to, .. }, _) if *to == from => {}
-            (State::Udp { to, unreported }, session) => {
-                if to.ip() == from.ip() || matches!(session, Session::Down) {
-                    *to = from;
-                    *unreported = None;
-                } else {
-                    self.candidates.add(from, now);
-                }
+        match (self.state, self.session) {
+            (State::Udp { to }, _) if to == from => {}
+            (State::Udp { to }, Session::Up { .. }) if to.ip() != from.ip() => {
+                self.candidates.add(from, now);
             }
-            (State::Session, Session::Down) => {
-                self.state = State::Udp {
-                    to: from,
-                    unreported: None,
-                };
-            }
+            (State::Udp { .. }, _) | (State::Session, Session::Down) => self.take_udp(from),
             (State::Session | State::Switching { .. }, _) => self.candidates.add(from, now),
         }
     }
 
     /// A sealed packet left for `path`.
-    pub(crate) const fn sent(&mut self, path: Path, seal: Seal, now: Instant) {
-        if let (Path::Udp(_), State::Udp { unreported, .. }) = (path, &mut self.state)
-            && unreported.is_none()
-        {
-            *unreported = Some((seal, now));
+    pub(crate) fn sent(&mut self, path: Path, seal: Seal, now: Instant) {
+        if let (Path::Udp(_), State::Udp { .. }) = (path, self.state) {
+            self.unreported.sent(seal, now);
         }
     }
 
     /// The peer authenticated `seal`, which arrived by UDP.
     pub(crate) fn reported(&mut self, seal: Seal, now: Instant) {
         let proof = self.candidates.proven(seal, now);
-        match (&mut self.state, proof) {
-            (State::Udp { to, unreported }, Some(proof)) if proof.address != *to => {
-                let overdue = unreported.is_some_and(|(_, since)| now - since > OVERDUE);
-                if overdue && !proof.rests {
-                    *to = proof.address;
-                    *unreported = None;
+        match (self.state, proof) {
+            (State::Udp { to }, Some(proof)) if proof.address != to => {
+                if self.is_overdue(now) && !proof.rests {
+                    self.take_udp(proof.address);
                 }
             }
-            (State::Udp { unreported, .. }, _) => {
-                let covered = |(oldest, _): &mut (Seal, Instant)| {
-                    oldest.index != seal.index || oldest.counter <= seal.counter
-                };
-                unreported.take_if(covered);
-            }
+            (State::Udp { .. }, _) => self.unreported.reported(seal),
             (State::Session, Some(proof)) if !proof.rests => self.switch(proof.address, now),
             (State::Session | State::Switching { .. }, _) => {}
         }
@@ -267,10 +267,7 @@ impl Paths {
         if let State::Switching { to, .. } = self.state
             && attempt == self.attempt
         {
-            self.state = State::Udp {
-                to,
-                unreported: None,
-            };
+            self.take_udp(to);
         }
     }
 
@@ -280,16 +277,12 @@ impl Paths {
                 if self.session_alive(now) {
                     self.give_up(to, now);
                 } else {
-                    self.state = State::Udp {
-                        to,
-                        unreported: None,
-                    };
+                    self.take_udp(to);
                 }
             }
-            State::Udp {
-                to,
-                unreported: Some((_, since)),
-            } if now - since >= SILENCE && self.session_steady(now) => self.give_up(to, now),
+            State::Udp { to } if self.is_silent(now) && self.session_steady(now) => {
+                self.give_up(to, now);
+            }
             State::Session | State::Switching { .. } | State::Udp { .. } => {}
         }
     }
@@ -298,9 +291,16 @@ impl Paths {
         let state = match self.state {
             State::Session => None,
             State::Switching { deadline, .. } => Some(deadline),
-            State::Udp { unreported, .. } => unreported
-                .filter(|_| self.has_session())
-                .map(|(_, since)| (since + OVERDUE).max(now + RECHECK)),
+            State::Udp { .. } => {
+                self.unreported
+                    .since()
+                    .filter(|_| self.has_session())
+                    .map(|since| {
+                        let steps = [since + OVERDUE, since + SILENCE];
+                        let next = steps.into_iter().find(|step| *step > now);
+                        next.unwrap_or(now + RECHECK)
+                    })
+            }
         };
         let probe = self.is_probing(now).then(|| self.candidates.next_probe());
         [state, probe.flatten()].into_iter().flatten().min()
@@ -316,11 +316,12 @@ impl Paths {
 
     pub(crate) fn probed(&mut self, address: SocketAddr, seal: Option<Seal>, now: Instant) {
         self.candidates.probed(address, seal, now);
-        if let (State::Udp { to, unreported }, Some(seal)) = (&mut self.state, seal)
-            && *to == address
-            && unreported.is_none()
+        if let (State::Udp { to }, Some(seal)) = (self.state, seal)
+            && to == address
+            && self.unreported.since().is_none()
         {
-            *unreported = Some((seal, now - SILENCE + REPROOF));
+            self.unreported.sent(seal, now - SILENCE + self.reproof);
+            self.reproof = REPROOF;
         }
     }
 
@@ -332,11 +333,22 @@ impl Paths {
         match (self.policy, self.state) {
             (PathPolicy::Session, _) | (_, State::Switching { .. }) => false,
             (PathPolicy::Auto | PathPolicy::Udp, State::Session) => true,
-            (PathPolicy::Auto | PathPolicy::Udp, State::Udp { to, unreported }) => {
-                let overdue = unreported.is_some_and(|(_, since)| now - since > OVERDUE);
-                self.has_session() && (overdue || self.candidates.is_unproven(to))
+            (PathPolicy::Auto | PathPolicy::Udp, State::Udp { to }) => {
+                self.has_session() && (self.is_overdue(now) || self.candidates.is_unproven(to))
             }
         }
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.unreported
+            .since()
+            .is_some_and(|since| now - since > OVERDUE)
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        self.unreported
+            .since()
+            .is_some_and(|since| now - since >= SILENCE)
     }
 
     fn session_alive(&self, now: Instant) -> bool {
@@ -352,12 +364,7 @@ impl Paths {
     fn switch(&mut self, to: SocketAddr, now: Instant) {
         match (self.policy, self.session) {
             (PathPolicy::Session, _) => {}
-            (PathPolicy::Udp, _) | (PathPolicy::Auto, Session::Down) => {
-                self.state = State::Udp {
-                    to,
-                    unreported: None,
-                };
-            }
+            (PathPolicy::Udp, _) | (PathPolicy::Auto, Session::Down) => self.take_udp(to),
             (PathPolicy::Auto, Session::Up { .. }) => {
                 self.attempt = self.attempt.wrapping_add(1);
                 self.message = Some(PathMessage::Switch {
@@ -369,6 +376,11 @@ impl Paths {
                 };
             }
         }
+    }
+
+    fn take_udp(&mut self, to: SocketAddr) {
+        self.state = State::Udp { to };
+        self.unreported.clear();
     }
 
     fn give_up(&mut self, address: SocketAddr, now: Instant) {

@@ -175,6 +175,9 @@ impl Peer {
             None
         });
         self.rx_bytes += received as u64;
+        if received > 0 && from.is_none() {
+            self.paths.packet_by_session(now);
+        }
         match refused {
             None | Some(Drop::SourceNotAllowed | Drop::MalformedPacket) => {
                 self.note_authentic(head, from, empty, now);

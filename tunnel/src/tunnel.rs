@@ -238,6 +238,7 @@ impl Tunnel {
         };
         match message {
             PathMessage::Switch { attempt } => {
+                peer.paths.peer_switched();
                 let answer = PathMessage::SwitchAck { attempt: *attempt };
                 self.output.messages.push((id, answer));
             }

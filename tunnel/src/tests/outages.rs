@@ -36,6 +36,39 @@ fn when_udp_dies_under_traffic_packets_arrive_again_within_3_s() {
     }
 }
 
+/// Whoever only answers sends nothing, and so misses no report, until the question comes by the session.
+#[test]
+fn when_udp_dies_under_questions_an_answer_comes_within_3_s() {
+    for milliseconds in (0..1000).step_by(130) {
+        let mut pair = on_udp();
+        pair.run(Duration::from_millis(milliseconds));
+        let mut asked = 10_000;
+        let ask = |pair: &mut Pair, number| {
+            pair.send(Side::Client, number);
+            pair.run(PACE);
+            if pair.end(Side::Server).received.last() == Some(&number) {
+                pair.send(Side::Server, number);
+            }
+        };
+        while asked < 10_150 {
+            ask(&mut pair, asked);
+            asked += 1;
+        }
+        pair.run(SECOND / 10);
+        assert_eq!(pair.end(Side::Client).received.last(), Some(&(asked - 1)));
+        pair.network.routes[0].blocked = Side::BOTH.to_vec();
+        let died = pair.now;
+        let answered = asked;
+        while pair.end(Side::Client).received.last() < Some(&answered) {
+            ask(&mut pair, asked);
+            asked += 1;
+            assert!(pair.now - died < 5 * SECOND, "never");
+        }
+        let silence = pair.now - died;
+        assert!(silence <= 3 * SECOND, "{milliseconds} {silence:?}");
+    }
+}
+
 #[test]
 fn udp_that_comes_back_is_used_again() {
     let mut pair = on_udp();

@@ -235,7 +235,7 @@ fn datagrams_from_within_a_tunnel_are_ignored() {
     let client = &mut pair.end_mut(Side::Client).tunnel;
     client.set_inner(nets(&["198.51.100.0/24"]));
     pair.talk(0, Duration::from_millis(20), 4 * SECOND);
-    assert!(pair.end(Side::Client).tunnel.drops().of(Drop::NoPath) > 100);
+    assert!(pair.end(Side::Client).tunnel.drops().of(Drop::NoPath) > 0);
     assert_eq!(pair.path(Side::Server), Some(Path::Session));
 }
 
