@@ -17,17 +17,19 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 
     /// Log more to stderr; repeat for more
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = LOGGING)]
     pub(crate) verbose: u8,
 
     /// Log errors only
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = LOGGING)]
     pub(crate) quiet: u8,
 
     /// What to log, in the syntax of tracing's EnvFilter
     #[arg(long, global = true, env = "DTAP_LOG", hide = true)]
     pub(crate) log: Option<String>,
 }
+
+const LOGGING: &str = "Logging";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use dtap_tunnel::PathPolicy;
 use serde::Deserialize;
 
@@ -95,9 +95,23 @@ impl Settings {
 }
 
 fn read(path: &Path) -> Result<File> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("read the config file {}", path.display()))?;
-    toml::from_str(&text).with_context(|| format!("read the config file {}", path.display()))
+    let attempt = || format!("read the config file {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(attempt)?;
+    toml::from_str(&text)
+        .map_err(|error| anyhow!("{}", in_one_line(&text, &error)))
+        .with_context(attempt)
+}
+
+/// toml draws the line below the message; a sentence names its number.
+fn in_one_line(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', ", ");
+    match error.span() {
+        Some(span) => {
+            let line = text[..span.start].matches('\n').count() + 1;
+            format!("line {line}: {message}")
+        }
+        None => message,
+    }
 }
 
 fn filters(flags: &[Filter], file: &[String]) -> Result<Vec<Filter>> {

@@ -14,6 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 #[derive(Debug)]
 pub(crate) struct StateDir {
     directory: PathBuf,
+    is_new: bool,
     lock: Flock<File>,
 }
 
@@ -28,6 +29,7 @@ impl StateDir {
     /// # Errors
     /// When another client runs, or the directory cannot be written.
     pub(crate) fn lock(directory: &Path) -> Result<Self> {
+        let is_new = !directory.exists();
         create(directory)?;
         let mut lock = acquire(directory)?;
         let write = |file: &mut File| {
@@ -38,6 +40,7 @@ impl StateDir {
         write(&mut lock).with_context(|| unusable(directory))?;
         Ok(Self {
             directory: directory.to_owned(),
+            is_new,
             lock,
         })
     }
@@ -65,6 +68,15 @@ impl StateDir {
 
     pub(crate) fn socket(&self) -> PathBuf {
         socket(&self.directory)
+    }
+
+    /// Removes the directory, with the key, if this client made it.
+    pub(crate) fn remove_if_new(self) {
+        if self.is_new
+            && let Err(error) = purge(&self.directory)
+        {
+            tracing::warn!("{error:#}");
+        }
     }
 }
 

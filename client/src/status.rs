@@ -175,11 +175,29 @@ fn connection(status: &ConnectionStatus) -> String {
         status
             .rx_bytes
             .zip(status.tx_bytes)
-            .map(|(rx, tx)| format!("{rx} bytes in, {tx} bytes out")),
+            .map(|(rx, tx)| format!("{} in, {} out", bytes(rx), bytes(tx))),
     );
     text += &table::render(&rows);
+    if !status.networks.is_empty() {
+        text += "  networks\n";
+    }
     let networks: Vec<_> = status.networks.iter().map(network).collect();
     text + &table::render(&networks)
+}
+
+/// In the largest unit that leaves a whole number, and a tenth.
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let unit = (1..)
+        .zip(UNITS)
+        .filter(|(step, _)| count >> (10 * step) > 0);
+    match unit.last() {
+        Some((step, unit)) => {
+            let tenths = (u128::from(count) * 10) >> (10 * step);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{count} B"),
+    }
 }
 
 fn network(network: &NetworkState) -> Vec<String> {
@@ -194,7 +212,7 @@ fn network(network: &NetworkState) -> Vec<String> {
         Some(reason) => format!("{state}: {reason}"),
         None => state.to_owned(),
     };
-    vec![format!("  {}", network.name), subnets.join(", "), state]
+    vec![format!("    {}", network.name), subnets.join(", "), state]
 }
 
 pub(crate) const fn state_word(state: State) -> &'static str {
@@ -225,6 +243,35 @@ mod tests {
             State::Connected
         );
         assert_eq!(Status::of(Vec::new()).state, State::Disconnected);
+    }
+
+    #[test]
+    fn a_person_reads_the_state_first_and_the_networks_last() {
+        let status = ConnectionStatus {
+            name: "default".into(),
+            engine: Some("28.5.2".into()),
+            state: State::Connected,
+            path: Some("udp".into()),
+            endpoint: Some("127.0.0.1:40542".into()),
+            rx_bytes: Some(1023),
+            tx_bytes: Some(3 << 29),
+            networks: vec![NetworkState {
+                name: "web".into(),
+                driver: "bridge".into(),
+                subnets: vec!["172.18.0.0/16".parse().unwrap()],
+                mapped: Vec::new(),
+                state: Reachability::Reachable,
+                reason: None,
+            }],
+            ..ConnectionStatus::default()
+        };
+        let expected = "default: connected to Docker 28.5.2
+  path     udp to 127.0.0.1:40542
+  traffic  1023 B in, 1.5 GiB out
+  networks
+    web  172.18.0.0/16  reachable
+";
+        assert_eq!(human(&Status::of(vec![status])), expected);
     }
 
     #[test]

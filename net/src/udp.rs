@@ -191,6 +191,19 @@ impl Half {
     }
 
     async fn send(&self, to: SocketAddr, contents: &[u8], length: usize) {
+        match self.transmit(to, contents, length).await {
+            // The kernel does not both segment and fragment: on a path that is
+            // narrower than a datagram, each goes by itself.
+            Err(error) if contents.len() > length && is_too_long(&error) => {
+                for datagram in contents.chunks(length) {
+                    trace_drop(self.transmit(to, datagram, length).await, to, length);
+                }
+            }
+            sent => trace_drop(sent, to, length),
+        }
+    }
+
+    async fn transmit(&self, to: SocketAddr, contents: &[u8], length: usize) -> io::Result<()> {
         let transmit = Transmit {
             destination: to,
             ecn: None,
@@ -198,17 +211,22 @@ impl Half {
             segment_size: (contents.len() > length).then_some(length),
             src_ip: None,
         };
-        let sent = self
-            .socket
-            .async_io(Interest::WRITABLE, || {
-                let socket = SockRef::from(&self.socket);
-                self.state.try_send((&*socket).into(), &transmit)
-            })
-            .await;
-        if let Err(error) = sent {
-            tracing::trace!(%error, %to, length, "drop: datagram not sent");
-        }
+        let send = || {
+            let socket = SockRef::from(&self.socket);
+            self.state.try_send((&*socket).into(), &transmit)
+        };
+        self.socket.async_io(Interest::WRITABLE, send).await
     }
+}
+
+fn trace_drop(sent: io::Result<()>, to: SocketAddr, length: usize) {
+    if let Err(error) = sent {
+        tracing::trace!(%error, %to, length, "drop: datagram not sent");
+    }
+}
+
+fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 impl Default for Buffers {

@@ -1,11 +1,16 @@
 //! The real `dtap-client` on a lab's host.
 
+use std::fs::File;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::host::Host;
 use crate::lab::{Lab, Output};
 use crate::wait::wait_until;
 
@@ -13,8 +18,17 @@ use crate::wait::wait_until;
 #[derive(Debug)]
 pub struct Client<'a> {
     lab: &'a Lab,
+    machine: Machine,
+    entrance: Vec<String>,
     state_dir: PathBuf,
     docker_host: String,
+}
+
+/// Where a client runs.
+#[derive(Clone, Copy, Debug)]
+enum Machine {
+    Mac,
+    Vm,
 }
 
 /// `make build` leaves it there; `DTAP_CLIENT` names another.
@@ -27,9 +41,25 @@ impl<'a> Client<'a> {
     pub fn new(lab: &'a Lab, name: &str) -> Self {
         Self {
             lab,
+            machine: Machine::Mac,
+            entrance: Vec::new(),
             state_dir: lab.directory().join(format!("client-{name}")),
             docker_host: lab.docker_host(),
         }
+    }
+
+    /// Runs on the engine's own machine, as on a Linux host with Docker.
+    #[must_use]
+    pub fn beside_the_engine(mut self) -> Self {
+        self.machine = Machine::Vm;
+        self
+    }
+
+    /// Runs on another host.
+    #[must_use]
+    pub fn on(mut self, host: &Host<'_>) -> Self {
+        self.entrance = host.entrance().into();
+        self
     }
 
     /// Reaches the engine by another address, such as that of a proxy.
@@ -48,7 +78,10 @@ impl<'a> Client<'a> {
     pub fn run(&self, arguments: &[&str]) -> Output {
         let command = self.command(arguments);
         let command: Vec<_> = command.iter().map(String::as_str).collect();
-        self.lab.mac(&command)
+        match self.machine {
+            Machine::Mac => self.lab.mac(&command),
+            Machine::Vm => self.lab.vm(&command),
+        }
     }
 
     /// The command line of [`Self::run`], for one that stays in the background.
@@ -60,7 +93,8 @@ impl<'a> Client<'a> {
             program().display().to_string(),
         ];
         let given = arguments.iter().map(|&argument| argument.to_owned());
-        own.into_iter().chain(given).collect()
+        let entrance = self.entrance.iter().cloned();
+        entrance.chain(own).chain(given).collect()
     }
 
     /// `connect --detach` with further arguments.
@@ -106,6 +140,23 @@ impl<'a> Client<'a> {
         wait_until(PATIENCE, &what, || self.field("path") == path);
     }
 
+    /// The addresses of its interface that containers can answer to.
+    ///
+    /// # Errors
+    /// When it has no interface.
+    pub fn host_addresses(&self) -> Result<Vec<IpAddr>> {
+        let interface = self.field("interface");
+        let show = ["ip", "-o", "address", "show", "scope", "global", "dev"];
+        let listed = self.lab.mac(&[&show[..], &[&interface]].concat()).text()?;
+        let prefixes = listed.lines().map(|line| {
+            let prefix = line.split_whitespace().nth(3).unwrap_or_default();
+            prefix.split('/').next().unwrap_or_default()
+        });
+        prefixes
+            .map(|address| address.parse().with_context(|| format!("read {listed}")))
+            .collect()
+    }
+
     /// What its background process has written.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.state_dir.join("client.log")).unwrap_or_default()
@@ -119,6 +170,19 @@ impl<'a> Client<'a> {
         let lock = self.state_dir.join("lock");
         let pid = std::fs::read_to_string(&lock).context("read the client's pid")?;
         pid.trim().parse().context("read the client's pid")
+    }
+
+    /// Sends a signal to the process that holds the tunnel and waits until it is gone.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn end(&self, signal: Signal) -> Result<()> {
+        let pid = Pid::from_raw(self.pid()?);
+        kill(pid, signal).with_context(|| format!("send {signal} to the client"))?;
+        let lock = File::open(self.state_dir.join("lock")).context("open the client's lock")?;
+        // It may have become a zombie before the last of its threads let go of its files.
+        wait_until(PATIENCE, "the client is gone", || lock.try_lock().is_ok());
+        Ok(())
     }
 }
 

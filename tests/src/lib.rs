@@ -18,11 +18,23 @@
 #![forbid(unsafe_code)]
 
 #[cfg(target_os = "linux")]
+pub mod capture;
+#[cfg(target_os = "linux")]
 pub mod client;
+#[cfg(target_os = "linux")]
+pub mod echo;
+#[cfg(target_os = "linux")]
+pub mod host;
+#[cfg(target_os = "linux")]
+pub mod inside;
 #[cfg(target_os = "linux")]
 pub mod lab;
 #[cfg(target_os = "linux")]
 pub mod machines;
+#[cfg(target_os = "linux")]
+pub mod misuse;
+#[cfg(target_os = "linux")]
+pub mod old_engine;
 #[cfg(target_os = "linux")]
 pub mod pings;
 #[cfg(target_os = "linux")]

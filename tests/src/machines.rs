@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::lab::Lab;
-use crate::wait::{holds_within, within};
+use crate::wait::{holds_within, wait_until, within};
 
 /// The network state of the VM; that of the host, and its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,12 @@ pub struct Machines {
 impl Machines {
     /// As they are now. Compare only what was taken after the first container was started: see [`Lab::snapshot_vm`].
     pub fn of(lab: &Lab) -> Result<Self> {
+        // The kernel adds a route for an IPv6 address when it has found, after a second or two, that nobody else has it.
+        let tentative = ["ip", "-6", "address", "show", "tentative"];
+        wait_until(SETTLED, "addresses have settled", || {
+            let machines = [lab.mac(&tentative), lab.vm(&tentative)];
+            machines.iter().all(|output| output.stdout.is_empty())
+        });
         Ok(Self {
             mac: lab.snapshot_mac()?,
             vm: lab.snapshot_vm()?,
@@ -41,7 +47,7 @@ impl Machines {
         if !holds_within(within(promise), same) {
             bail!("after {after} this is not as before:\n{difference}");
         }
-        println!(
+        eprintln!(
             "as before {:.2?} after {after} (promised {promise:?})",
             begin.elapsed()
         );
@@ -70,3 +76,5 @@ impl Machines {
         difference
     }
 }
+
+const SETTLED: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ pub fn keeps_promise(promise: Duration, what: &str, condition: impl FnMut() -> b
     let begin = Instant::now();
     wait_until(within(promise), what, condition);
     let taken = begin.elapsed();
-    println!("{what}: {taken:.2?} (promised {promise:?})");
+    eprintln!("{what}: {taken:.2?} (promised {promise:?})");
     taken
 }
 

@@ -70,6 +70,24 @@ fn a_dockerd_that_is_restarted_or_killed_is_followed_on_every_engine() -> Result
     Ok(())
 }
 
+/// Whatever stopped the server, a client starts it again; that it says nothing any more takes 5 s to be noticed.
+#[test]
+fn a_server_that_is_paused_goes_on() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let lab = Lab::start(Options::default())?;
+    let web = web(&lab)?;
+    let client = connected(&lab)?;
+    lab.docker(&["pause", "dtap"])?;
+    assert!(!serves(lab.mac_namespace(), web.addresses[0]));
+    keeps_promise(NOTICED + BACK, "a paused server goes on", || {
+        serves(lab.mac_namespace(), web.addresses[0])
+    });
+    client.wait_for_path("udp");
+    Ok(())
+}
+
 /// A remote engine whose API goes by the same cable as everything else. A minute, because by then the server has given
 /// the client up, NATs have forgotten it, and TCP's own retries are far between.
 #[test]
@@ -143,4 +161,5 @@ fn connected(lab: &Lab) -> Result<Client<'_>> {
     Ok(client)
 }
 
+const NOTICED: Duration = Duration::from_secs(5);
 const BACK: Duration = Duration::from_secs(3);

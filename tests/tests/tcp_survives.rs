@@ -10,7 +10,7 @@ use anyhow::Result;
 use dtap_tests::client::Client;
 use dtap_tests::lab::{Engine, Lab, Options, can_run};
 use dtap_tests::traffic::{Caller, Echo};
-use dtap_tests::{wait_until, within};
+use dtap_tests::{keeps_promise, wait_until, within};
 
 /// A connection each way, open while a story goes on.
 struct Connections<'a> {
@@ -63,6 +63,31 @@ fn tcp_survives_a_change_of_path_there_and_back() -> Result<()> {
     Ok(())
 }
 
+/// Containers live on; every stream of the API ends.
+#[test]
+fn tcp_survives_a_dockerd_that_restores_its_containers_live() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let lab = Lab::start(Options {
+        dockerd_arguments: vec!["--live-restore".into()],
+        ..Options::default()
+    })?;
+    let client = Client::new(&lab, "tcp");
+    let mut connections = Connections::open(&lab, &client)?;
+    client.wait_for_path("udp");
+    for end in [Lab::stop_dockerd, Lab::kill_dockerd] {
+        end(&lab)?;
+        connections.live("the end of dockerd")?;
+        lab.start_dockerd()?;
+        keeps_promise(BACK, "the session is back", || {
+            client.field("state") == "connected"
+        });
+        connections.live("the start of dockerd")?;
+    }
+    Ok(())
+}
+
 impl<'a> Connections<'a> {
     fn open(lab: &'a Lab, client: &Client<'_>) -> Result<Self> {
         lab.docker(&["network", "create", "web"])?;
@@ -74,6 +99,8 @@ impl<'a> Connections<'a> {
             to_container: Echo::connect(lab, echo)?,
             from_container: Caller::start(lab, host, &["--network", "web"])?,
         };
+        let own: IpAddr = lab.inspect("caller")?.v4()?.into();
+        assert_eq!(connections.from_container.address(), own);
         connections.live("nothing")?;
         Ok(connections)
     }
@@ -86,7 +113,7 @@ impl<'a> Connections<'a> {
         wait_until(within(RETRIES), &what, || {
             self.from_container.counted() > counted + 10
         });
-        println!("{}: TCP survives {after}: {taken:.2?}", self.lab.engine());
+        eprintln!("{}: TCP survives {after}: {taken:.2?}", self.lab.engine());
         assert_eq!(self.lab.strays()?, 0, "strays after {after}");
         Ok(())
     }
@@ -98,5 +125,6 @@ fn kill_server(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+const BACK: Duration = Duration::from_secs(3);
 /// TCP doubles its waits: after an outage of some seconds it may need as many again.
 const RETRIES: Duration = Duration::from_secs(15);

@@ -13,8 +13,7 @@ use dtap_tests::lab::{Background, Lab, Options, can_run};
 use dtap_tests::machines::Machines;
 use dtap_tests::traffic::serves;
 use dtap_tests::{wait_until, within};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 #[test]
 fn however_a_client_leaves_both_machines_are_as_before_at_once() -> Result<()> {
@@ -32,7 +31,7 @@ fn however_a_client_leaves_both_machines_are_as_before_at_once() -> Result<()> {
     before.restored(&lab, AT_ONCE, "disconnect")?;
 
     client.connect(&[])?;
-    kill(Pid::from_raw(client.pid()?), Signal::SIGTERM)?;
+    client.end(Signal::SIGTERM)?;
     before.restored(&lab, AT_ONCE, "SIGTERM")?;
 
     for signal in [Signal::SIGINT, Signal::SIGHUP] {
@@ -76,11 +75,11 @@ fn a_client_that_fell_silent_has_half_a_minute_to_come_back() -> Result<()> {
     let paired = || lab.vm(&["ip", "route"]).stdout.contains("10.75.");
 
     client.connect(&[])?;
-    kill(Pid::from_raw(client.pid()?), Signal::SIGKILL)?;
+    client.end(Signal::SIGKILL)?;
     client.connect(&[])?;
     assert!(serves(lab.mac_namespace(), web.v4()?));
 
-    kill(Pid::from_raw(client.pid()?), Signal::SIGKILL)?;
+    client.end(Signal::SIGKILL)?;
     let killed = Instant::now();
     wait_until(
         within(GRACE),
@@ -88,7 +87,7 @@ fn a_client_that_fell_silent_has_half_a_minute_to_come_back() -> Result<()> {
         || !paired(),
     );
     let taken = killed.elapsed();
-    println!("undone after {taken:.1?}");
+    eprintln!("undone after {taken:.1?}");
     assert!(taken > GRACE - Duration::from_secs(2), "{taken:?}");
     before.restored(&lab, AT_ONCE, "the end of the grace")?;
     Ok(())

@@ -70,12 +70,15 @@ struct Subnets<'a> {
 
 impl<'a> Subnets<'a> {
     fn decide(&mut self, network: &'a Network) -> Decision<'a> {
+        // IPv4 first, as people expect; engines list them in any order.
+        let mut prefixes: Vec<_> = network.subnets.iter().map(|it| it.prefix).collect();
+        prefixes.sort_unstable();
         let mut decision = Decision {
             network,
             state: NetworkState {
                 name: network.name.clone(),
                 driver: network.driver.clone(),
-                subnets: network.subnets.iter().map(|it| it.prefix).collect(),
+                subnets: prefixes,
                 mapped: Vec::new(),
                 state: Reachability::Reachable,
                 reason: None,

@@ -10,12 +10,26 @@ use socket2::Socket;
 /// outer packets vanish would be a black hole; WireGuard clears DF as well
 /// (Linux, `drivers/net/wireguard/socket.c`, `udp_tunnel_xmit_skb(…, df 0)`).
 pub(super) fn allow_fragments(socket: &Socket, v6: bool) {
-    let (level, option) = if v6 {
-        (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER)
+    if v6 {
+        set(
+            socket,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_DONT,
+        );
+        // It counts besides (Linux, `net/ipv6/ip6_output.c`, `__ip6_append_data`).
+        set(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 0);
     } else {
-        (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
-    };
-    let value: libc::c_int = libc::IP_PMTUDISC_DONT;
+        set(
+            socket,
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            libc::IP_PMTUDISC_DONT,
+        );
+    }
+}
+
+fn set(socket: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) {
     // SAFETY: the descriptor is open, and the value is a C int of the length given.
     let result = unsafe {
         libc::setsockopt(
@@ -28,6 +42,6 @@ pub(super) fn allow_fragments(socket: &Socket, v6: bool) {
     };
     if result != 0 {
         let error = std::io::Error::last_os_error();
-        tracing::debug!(%error, "fragmentation stays off");
+        tracing::debug!(%error, option, "fragmentation stays off");
     }
 }
