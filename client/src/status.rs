@@ -39,7 +39,8 @@ pub(crate) struct ConnectionStatus {
     pub(crate) name: String,
     pub(crate) engine: Option<String>,
     pub(crate) state: State,
-    /// Why it is not connected.
+    /// Why it is not connected; a connection that is has no such field.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
     pub(crate) mode: Option<String>,
     pub(crate) interface: Option<String>,

@@ -39,7 +39,7 @@ impl Misuse<'_> {
         let command = command.iter().map(String::as_str);
         let command: Vec<_> = self.wrapper.iter().copied().chain(command).collect();
         let said = lab.mac(&command);
-        println!("{}: {}", self.arguments.join(" "), said.stderr.trim_end());
+        eprintln!("{}: {}", self.arguments.join(" "), said.stderr.trim_end());
         self.judge(&said)?;
         let (machines, containers) = everything(lab)?;
         ensure!(

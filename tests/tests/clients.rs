@@ -83,7 +83,7 @@ fn one_host_leaves_and_the_other_goes_on() -> Result<()> {
     }
     let answers = pings_of_stays.answers();
     let silence = answers.longest_silence();
-    println!(
+    eprintln!(
         "{} answers, none for {silence:.2?} at most",
         answers.count()
     );

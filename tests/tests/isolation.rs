@@ -26,7 +26,7 @@ fn nobody_but_the_host_reaches_more_than_before_on_every_engine() -> Result<()> 
         })?;
         let town = Town::build(&lab)?;
         let before = town.observe(None)?;
-        println!("{}: {before:?}", lab.engine());
+        eprintln!("{}: {before:?}", lab.engine());
         assert!(before.published && before.uplink_sees_the_vm, "{before:?}");
         assert!(!before.across_networks, "{before:?}");
 
@@ -164,7 +164,7 @@ fn at_once(
             .collect();
         asked
             .into_iter()
-            .map(|asked| asked.join().unwrap())
+            .map(|asked| asked.join().expect("a thread that asked did not panic"))
             .collect()
     })
 }

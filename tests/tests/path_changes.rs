@@ -128,7 +128,7 @@ fn a_gateway_that_forgets_flows_stops_no_traffic() -> Result<()> {
         assert!(taken < within(BACK), "{taken:?}");
         client.wait_for_path("udp");
         let now = client.field("endpoint");
-        println!("a forgotten flow cost {taken:.2?}; {endpoint}, then {now}");
+        eprintln!("a forgotten flow cost {taken:.2?}; {endpoint}, then {now}");
     }
     assert_eq!(client.field("state"), "connected");
     Ok(())
@@ -174,7 +174,7 @@ impl<'a> Traffic<'a> {
     fn was_silent_for_at_most(&self, what: &str, promise: Duration) {
         let answers = self.pings.answers();
         let silence = answers.longest_silence();
-        println!("{what}: no answer for {silence:.2?} at most (promised {promise:?})");
+        eprintln!("{what}: no answer for {silence:.2?} at most (promised {promise:?})");
         assert!(silence <= within(promise), "{silence:?}");
         assert_eq!(answers.out_of_order(), 0, "{what}: answers out of order");
     }

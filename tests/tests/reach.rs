@@ -35,7 +35,7 @@ fn every_container_answers_by_its_ip_on_every_engine() -> Result<()> {
             }
             are_listed(&client, &containers)?;
         }
-        println!("{}: {} containers answer", lab.engine(), containers.len());
+        eprintln!("{}: {} containers answer", lab.engine(), containers.len());
     }
     Ok(())
 }

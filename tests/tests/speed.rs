@@ -49,7 +49,7 @@ fn connects_within(
     client.connect(&[])?;
     let taken = begin.elapsed();
     assert!(serves(lab.mac_namespace(), web.v4()?));
-    println!(
+    eprintln!(
         "{}: connected after {taken:.2?} (promised {promise:?})",
         lab.engine()
     );

@@ -121,7 +121,7 @@ fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
 }
 
 fn report(path: &str, direction: &str, taken: Duration) {
-    println!("1 GiB {direction} by {path}: {taken:.1?}");
+    eprintln!("1 GiB {direction} by {path}: {taken:.1?}");
 }
 
 const NAME: &str = "mover";

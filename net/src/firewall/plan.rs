@@ -227,7 +227,7 @@ fn has_rules(snapshot: &Snapshot, id: &ChainId, wanted: &ruleset::Chain) -> bool
 
 /// Each accept exactly once in each chain that needs it, and nowhere else. A place below the head
 /// is left alone: whoever inserts above it may have a reason, and two programs that both insist on
-/// the head would never rest.
+/// the head would never rest. But see [`loses_head`].
 fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
     let wanted = [Direction::Out, Direction::In].map(|direction| {
         let rule = ruleset::accept(direction, interface);
@@ -235,15 +235,21 @@ fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
     });
     let targets = targets(snapshot);
     let mut found = BTreeSet::new();
+    let mut headed_by_others = BTreeSet::new();
     let mut changes = Vec::new();
     for rule in snapshot.rules.iter().filter(|rule| !rule.chain.is_ours()) {
         let position = wanted
             .iter()
             .position(|(accept, _)| rule.expressions.as_ref() == Some(accept));
         let is_ours = rule.marked || position.is_some();
-        let needed = position
-            .is_some_and(|at| targets.contains(&rule.chain) && found.insert((&rule.chain, at)));
-        if is_ours && !needed {
+        let in_place =
+            !headed_by_others.contains(&rule.chain) || !loses_head(snapshot, &rule.chain);
+        let needed = in_place
+            && position
+                .is_some_and(|at| targets.contains(&rule.chain) && found.insert((&rule.chain, at)));
+        if !is_ours {
+            headed_by_others.insert(&rule.chain);
+        } else if !needed {
             changes.push(Change::DeleteRule(rule.chain.clone(), rule.handle));
         }
     }
@@ -263,12 +269,6 @@ fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
 /// - `filter-FORWARD` of `docker-bridges` (nftables backend)
 /// - whatever else drops forwarded packets by policy.
 fn targets(snapshot: &Snapshot) -> BTreeSet<ChainId> {
-    let has_docker_user = |id: &ChainId| {
-        snapshot
-            .chains
-            .iter()
-            .any(|chain| is_docker_user(&chain.id) && chain.id.family == id.family)
-    };
     let is_target = |chain: &&Chain| {
         let id = &chain.id;
         let forwards = chain.base.as_ref().filter(|base| {
@@ -279,7 +279,7 @@ fn targets(snapshot: &Snapshot) -> BTreeSet<ChainId> {
         }
         match forwards {
             None => is_docker_user(id),
-            Some(_) if is_iptables_filter(id) => !has_docker_user(id),
+            Some(_) if is_iptables_filter(id) => !has_docker_user(snapshot, id),
             Some(base) => base.drops || id.table == DOCKER_BRIDGES,
         }
     };
@@ -289,6 +289,21 @@ fn targets(snapshot: &Snapshot) -> BTreeSet<ChainId> {
         .filter(is_target)
         .map(|chain| chain.id.clone())
         .collect()
+}
+
+/// Whether Docker puts a rule of its own above ours with every new network, one that drops what
+/// enters internal networks, and leaves it at that: IPv6 before Engine 23.
+fn loses_head(snapshot: &Snapshot, id: &ChainId) -> bool {
+    let isolates = |chain: &Chain| {
+        chain.id.name == DOCKER_ISOLATION
+            && (chain.id.family, &chain.id.table) == (id.family, &id.table)
+    };
+    is_iptables_filter(id) && !has_docker_user(snapshot, id) && snapshot.chains.iter().any(isolates)
+}
+
+fn has_docker_user(snapshot: &Snapshot, id: &ChainId) -> bool {
+    let mut chains = snapshot.chains.iter();
+    chains.any(|chain| is_docker_user(&chain.id) && chain.id.family == id.family)
 }
 
 fn is_docker_user(id: &ChainId) -> bool {
@@ -307,6 +322,8 @@ const L3: [u8; 3] = [INET, IPV4, IPV6];
 
 /// The table of an engine with the nftables backend.
 const DOCKER_BRIDGES: &str = "docker-bridges";
+/// What an engine with the iptables backend jumps to, to keep its networks apart.
+const DOCKER_ISOLATION: &str = "DOCKER-ISOLATION-STAGE-1";
 
 #[cfg(test)]
 mod tests;

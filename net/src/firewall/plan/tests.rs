@@ -122,6 +122,35 @@ fn each_accept_stands_once_and_only_where_it_is_needed() {
 }
 
 #[test]
+fn a_place_below_the_head_is_given_up_only_where_docker_takes_the_head() {
+    let mut kernel = kernel();
+    let forward = chain(IPV6, "filter", "FORWARD", forward(true));
+    kernel.rules.extend([
+        rule(&forward.id, 71, None),
+        rule(&forward.id, 72, Some(accept(Direction::In, "dtap0"))),
+        rule(&forward.id, 73, Some(accept(Direction::Out, "dtap0"))),
+    ]);
+    kernel.chains.push(forward);
+    assert_eq!(shown(&set(&kernel, &config())), [""; 0]);
+
+    let isolation = |family| chain(family, "filter", "DOCKER-ISOLATION-STAGE-1", None);
+    kernel.chains.push(isolation(IPV4));
+    assert_eq!(shown(&set(&kernel, &config())), [""; 0]);
+    kernel.chains.push(isolation(IPV6));
+    assert_eq!(
+        shown(&set(&kernel, &config())),
+        [
+            "delete 72 from 10 filter FORWARD",
+            "delete 73 from 10 filter FORWARD",
+            "oifname \"dtap0\" at 10 filter FORWARD",
+            "iifname \"dtap0\" at 10 filter FORWARD",
+        ]
+    );
+    kernel.rules.retain(|rule| rule.handle != 71);
+    assert_eq!(shown(&set(&kernel, &config())), [""; 0]);
+}
+
+#[test]
 fn clearing_takes_the_table_and_what_is_marked() {
     let mut kernel = kernel();
     let user = chain(IPV4, "filter", "DOCKER-USER", None);
