@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use nix::sched::{CloneFlags, setns};
 
-use crate::lab::{Container, Lab, Output};
+use crate::lab::{Background, Container, Lab};
 
 /// The network namespace of one container, as long as somebody holds this.
 #[derive(Debug)]
@@ -46,10 +46,14 @@ impl<'a> Inside<'a> {
         })
     }
 
-    /// Runs a program of this machine to its end, in the container's network: busybox's ping cannot forbid fragments.
-    pub fn run(&self, program: &[&str]) -> Output {
+    /// Starts a program of this machine in the container's network: busybox's ping cannot forbid fragments.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn background(&self, program: &[&str]) -> Result<Background> {
         let enter = format!("--net=/proc/{}/ns/net", self.pid);
-        self.lab.vm(&[&["nsenter", &enter], program].concat())
+        self.lab
+            .vm_background(&[&["nsenter", &enter], program].concat())
     }
 }
 

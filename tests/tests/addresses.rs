@@ -65,6 +65,7 @@ fn who_could_not_answer_the_host_sees_its_own_bridge_and_answers_on_every_engine
         lab.container("hidden", &["--network", "inside"])?;
         lab.container("double", &["--network", "first"])?;
         lab.docker(&["network", "connect", "second", "double"])?;
+        await_addresses(&lab);
         let client = Client::new(&lab, "masqueraded");
         client.connect(&[])?;
         for name in ["hidden", "double"] {
@@ -122,6 +123,20 @@ fn the_hosts_address_is_stable_over_reconnects_and_restarts() -> Result<()> {
     other.disconnect()?;
     client.connect(&[])?;
     is_stable("another host")
+}
+
+/// Before Docker 23 the kernel looks for a second or two whether somebody else has a bridge's IPv6 address, and takes that
+/// of another bridge until then.
+fn await_addresses(lab: &Lab) {
+    wait_until(
+        Duration::from_secs(10),
+        "bridges have their addresses",
+        || {
+            let tentative = lab.vm(&["ip", "-6", "-o", "address", "show", "tentative"]);
+            // That of a bridge without a container stays so.
+            !tentative.stdout.lines().any(|line| line.contains("br-"))
+        },
+    );
 }
 
 /// Whom the container sees when the host calls it, by TCP and UDP.
