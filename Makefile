@@ -128,7 +128,7 @@ lab-setup:
 	$(STEP) "lab: its packages and engines" cargo run -p dtap-tests --bin dtap-lab -- setup
 
 stories: build $(LAB)
-	$(STEP) "end-to-end stories" cargo test -p dtap-tests
+	$(STEP) "end-to-end stories" cargo test -p dtap-tests --no-fail-fast
 
 link-apple: zigbuild $(call STD,aarch64-apple-darwin)
 	$(STEP) "client for aarch64-apple-darwin links" \
