@@ -259,3 +259,41 @@ fn is_transient(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkUnreachable
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn received(udp: &Udp) -> usize {
+        let mut datagrams = Batch::new();
+        let mut buffers = Buffers::default();
+        let read = udp.recv(&mut buffers, &mut datagrams);
+        let read = tokio::time::timeout(Duration::from_secs(10), read).await;
+        read.expect("nothing arrived").unwrap();
+        datagrams.len()
+    }
+
+    #[tokio::test]
+    async fn what_arrives_by_the_ignored_interface_is_dropped() {
+        // Linux, and macOS.
+        let mut loopbacks = ["lo", "lo0"].into_iter();
+        let loopback = loopbacks.find_map(|name| nix::net::if_::if_nametoindex(name).ok());
+        let loopback = loopback.unwrap();
+        let sender = Udp::bind(0).unwrap();
+        for to in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv6Addr::LOCALHOST.into(),
+        ] {
+            let mut receiver = Udp::bind(0).unwrap();
+            let to = SocketAddr::new(to, receiver.port());
+            sender.send(to, b"datagram", 8).await;
+            assert_eq!(received(&receiver).await, 1);
+            receiver.ignore_interface(loopback);
+            sender.send(to, b"datagram", 8).await;
+            assert_eq!(received(&receiver).await, 0);
+        }
+    }
+}

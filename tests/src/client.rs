@@ -18,6 +18,7 @@ use crate::wait::wait_until;
 #[derive(Debug)]
 pub struct Client<'a> {
     lab: &'a Lab,
+    program: PathBuf,
     machine: Machine,
     entrance: Vec<String>,
     state_dir: PathBuf,
@@ -41,6 +42,7 @@ impl<'a> Client<'a> {
     pub fn new(lab: &'a Lab, name: &str) -> Self {
         Self {
             lab,
+            program: program(),
             machine: Machine::Mac,
             entrance: Vec::new(),
             state_dir: lab.directory().join(format!("client-{name}")),
@@ -52,6 +54,13 @@ impl<'a> Client<'a> {
     #[must_use]
     pub fn beside_the_engine(mut self) -> Self {
         self.machine = Machine::Vm;
+        self
+    }
+
+    /// Is another program than [`program`].
+    #[must_use]
+    pub fn made_by(mut self, program: PathBuf) -> Self {
+        self.program = program;
         self
     }
 
@@ -90,7 +99,7 @@ impl<'a> Client<'a> {
             "env".to_owned(),
             format!("DTAP_STATE_DIR={}", self.state_dir.display()),
             format!("DOCKER_HOST={}", self.docker_host),
-            program().display().to_string(),
+            self.program.display().to_string(),
         ];
         let given = arguments.iter().map(|&argument| argument.to_owned());
         let entrance = self.entrance.iter().cloned();

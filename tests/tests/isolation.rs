@@ -91,11 +91,9 @@ impl<'a> Town<'a> {
         }
         for address in town.addresses() {
             // IPv6 addresses take a second to settle.
-            wait_until(
-                Duration::from_secs(10),
-                "the VM reaches its containers",
-                || pings(|program| lab.vm(program), address),
-            );
+            wait_until(SOON, "the VM reaches its containers", || {
+                pings(|program| lab.vm(program), address)
+            });
         }
         Ok(town)
     }
@@ -140,14 +138,16 @@ impl<'a> Town<'a> {
     fn leaves_as_the_vm(&self) -> Result<bool> {
         let capture = ["tcpdump", "-l", "-n", "-i", "vm", "-c", "1"];
         let only = ["icmp[icmptype] == icmp-echo and dst host 192.168.106.3"];
-        let seen = self
+        let mut seen = self
             .lab
             .neighbour_background(&[&capture, only.as_slice()].concat())?;
-        wait_until(Duration::from_secs(10), "tcpdump listens", || {
+        wait_until(SOON, "tcpdump listens", || {
             seen.output().contains("listening on")
         });
         let answered = self.calls(NEIGHBOUR.into()).context("ping the neighbour")?;
-        Ok(answered && seen.output().contains("IP 192.168.106.2 > 192.168.106.3"))
+        // It ends with the first packet, once that is written down.
+        let captured = seen.wait(SOON).is_ok();
+        Ok(answered && captured && seen.output().contains("IP 192.168.106.2 > 192.168.106.3"))
     }
 }
 
@@ -168,3 +168,5 @@ fn at_once(
             .collect()
     })
 }
+
+const SOON: Duration = Duration::from_secs(10);

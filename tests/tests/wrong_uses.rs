@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+use std::env;
 use std::fs;
 
 use anyhow::Result;
@@ -170,6 +171,38 @@ fn a_machine_that_cannot_have_a_tunnel_is_told_what_is_missing() -> Result<()> {
         &[],
         &["the engine's machine has no /dev/net/tun", "modprobe tun"],
     )
+}
+
+#[test]
+fn a_client_that_carries_no_image_says_how_to_get_one() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    // What a plain `cargo build` makes, next to the tests it makes.
+    let built = env::current_exe()?
+        .ancestors()
+        .nth(2)
+        .map(|it| it.join("dtap-client"));
+    let Some(bare) = built.filter(|it| it.exists()) else {
+        eprintln!("skipped: no dtap-client was built beside this test");
+        return Ok(());
+    };
+    let lab = lab()?;
+    let client = Client::new(&lab, "host").made_by(bare);
+    if client.run(&["image"]).success() {
+        eprintln!("skipped: the dtap-client beside this test was built with an image");
+        return Ok(());
+    }
+    let misuse = Misuse {
+        arguments: &["connect"],
+        says: &[
+            "built without a server image",
+            "`make build`",
+            "--server-image",
+        ],
+        ..Misuse::default()
+    };
+    misuse.commit(&lab, &client)
 }
 
 #[test]

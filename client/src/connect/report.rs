@@ -63,13 +63,18 @@ fn path(status: &ConnectionStatus) -> Option<String> {
 }
 
 fn networks(before: &[NetworkState], after: &[NetworkState]) -> Vec<String> {
-    let is_known = |network: &&NetworkState| !before.contains(network);
     let is_gone = |network: &&NetworkState| !after.iter().any(|it| it.name == network.name);
-    let changed = after.iter().filter(is_known).map(network);
+    let is_news = |network: &&NetworkState| !before.contains(network) && !is_built_in(network);
+    let changed = after.iter().filter(is_news).map(network);
     let gone = before.iter().filter(is_gone);
     changed
         .chain(gone.map(|network| format!("network {}: gone", network.name)))
         .collect()
+}
+
+/// Every engine has `host` and `none`, and nobody asked for them.
+fn is_built_in(network: &NetworkState) -> bool {
+    ["host", "null"].contains(&network.driver.as_str())
 }
 
 fn network(network: &NetworkState) -> String {
