@@ -15,8 +15,9 @@ use super::link::{Link, MTU};
 use super::view::View;
 use super::{direct, server};
 use crate::config::Settings;
-use crate::docker::{Endpoint, Engine, Target};
+use crate::docker::{Endpoint, Engine, Network, Target};
 use crate::host;
+use crate::plan::{self, Input, Reach};
 use crate::status::State;
 
 pub(crate) struct Connection {
@@ -150,7 +151,8 @@ impl Connection {
         let version = engine.facts().await?.version;
         self.view
             .send_modify(|view| view.status.engine = Some(version));
-        if self.link.is_none() && direct::is_direct(&self.target, &engine.networks().await?) {
+        let networks = engine.networks().await?;
+        if self.link.is_none() && direct::is_direct(&self.target, &networks) {
             return Ok(Begun::Direct(engine));
         }
         // Before anything is started: a host that cannot have an interface changes nothing.
@@ -163,6 +165,7 @@ impl Connection {
         self.debt = Debt::Goodbye;
         session.send(&self.pair()?);
         let paired = paired(&mut session).await?;
+        self.keep_out(&paired, networks).await?;
         let peer = self.meet(&paired, server.boot, &session).await?;
         self.show(&paired, server.version, peer);
         Ok(Begun::Tunnel(Box::new(Attached {
@@ -191,6 +194,23 @@ impl Connection {
             port: link.port,
             udp: self.settings.policy != PathPolicy::Session,
         })
+    }
+
+    /// Before the first datagram: a bridge of the engine's that this host happens to reach must not become the endpoint,
+    /// or its network would be a conflict.
+    async fn keep_out(&mut self, paired: &Paired, networks: Vec<Network>) -> Result<()> {
+        let link = self.link.as_mut().context("open the tunnel")?;
+        if link.has_server() {
+            return Ok(());
+        }
+        let input = Input {
+            networks,
+            host: host::describe(Some(&link.interface), None)?,
+            filters: self.settings.filters.clone(),
+            reach: Reach::Tunnel,
+            ..Input::default()
+        };
+        link.keep_out(paired, &plan::plan(&input).routes).await
     }
 
     /// Makes the server a peer and begins to dial it.

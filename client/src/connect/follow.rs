@@ -156,7 +156,8 @@ impl Connection {
     async fn set(&mut self, follower: &mut Follower, listed: Listed) -> Result<()> {
         let link = self.link.as_mut().context("open the tunnel")?;
         let (networks, containers) = listed;
-        let endpoint = match follower.path {
+        // As it is at this moment: what is shown may be a second old.
+        let endpoint = match link.path(follower.attached.peer).await? {
             Some(Path::Udp(address)) => Some(address.ip()),
             Some(Path::Session) | None => None,
         };
@@ -236,10 +237,7 @@ impl Connection {
     /// routed into the tunnel.
     async fn look_at_path(&self, follower: &mut Follower) -> Result<()> {
         let link = self.link.as_ref().context("open the tunnel")?;
-        let peer = follower.attached.peer;
-        let status = link.driver.call(move |tunnel, _| tunnel.status(peer)).await;
-        let path = status.context("reach the tunnel: its interface is gone")?;
-        let path = path.and_then(|status| status.path);
+        let path = link.path(follower.attached.peer).await?;
         if path != follower.path {
             follower.path = path;
             follower.wake_within(BURST);

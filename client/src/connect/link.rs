@@ -9,7 +9,7 @@ use dtap_net::driver::{self, Driver};
 use dtap_net::router::{Router, RouterConfig};
 use dtap_net::udp::Udp;
 use dtap_tunnel::session::Paired;
-use dtap_tunnel::{PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, Tunnel};
+use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, Tunnel};
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
@@ -98,6 +98,17 @@ impl Link {
         Ok(peer)
     }
 
+    /// Whether there has been a session, and so a plan.
+    pub(super) const fn has_server(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// No datagram goes to or comes from what these routes will lead to.
+    pub(super) async fn keep_out(&self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
+        let inner = paired.prefixes.iter().chain(routes).copied().collect();
+        self.call(move |tunnel, _| tunnel.set_inner(inner)).await
+    }
+
     /// Addresses, routes and cryptokey routing for this plan.
     pub(super) async fn set(&mut self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
         let inner: BTreeSet<_> = paired.prefixes.iter().chain(routes).copied().collect();
@@ -125,6 +136,12 @@ impl Link {
         self.router
             .set(&config)
             .context("set addresses and routes of this host")
+    }
+
+    /// Where the peer's datagrams go now.
+    pub(super) async fn path(&self, peer: PeerId) -> Result<Option<Path>> {
+        let status = self.call(move |tunnel, _| tunnel.status(peer)).await?;
+        Ok(status.and_then(|status| status.path))
     }
 
     pub(super) async fn dial(&self, peer: PeerId, candidates: Vec<SocketAddr>) -> Result<()> {
