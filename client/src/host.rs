@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use dtap_net::router;
+use dtap_net::udp::is_dialable;
 use ipnet::IpNet;
 
 use crate::plan::{Host, HostRoute};
@@ -48,13 +49,7 @@ pub(crate) fn used(interface: Option<&str>) -> Result<BTreeSet<IpNet>> {
 /// This host's addresses at its UDP port, for the server to dial.
 pub(crate) fn candidates(interface: Option<&str>, port: u16) -> Result<Vec<SocketAddr>> {
     let host = describe(interface, None)?;
-    let dialable = host.addresses.into_iter().filter(|address| {
-        let link_local = match address {
-            IpAddr::V4(v4) => v4.is_link_local(),
-            IpAddr::V6(v6) => v6.is_unicast_link_local(),
-        };
-        !address.is_loopback() && !link_local
-    });
+    let dialable = host.addresses.into_iter().filter(|it| is_dialable(*it));
     Ok(dialable
         .map(|address| SocketAddr::new(address, port))
         .collect())

@@ -19,6 +19,9 @@ pub struct Device {
     index: u32,
 }
 
+/// Inner MTU in bytes: 1,500 less IPv6, UDP and WireGuard headers (WireGuard
+/// paper).
+pub const MTU: u16 = 1420;
 /// Packets taken per wake-up at most, so that no direction starves another.
 const MOST_PACKETS: usize = 128;
 /// Longer than any packet of a device whose MTU we set.

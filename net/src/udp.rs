@@ -8,7 +8,7 @@
 mod imp;
 
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use dtap_tunnel::Batch;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
@@ -238,6 +238,16 @@ impl Default for Buffers {
     }
 }
 
+/// Whether another host may dial this address of one's own: loopback and
+/// link-local ones mean something else there.
+pub fn is_dialable(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !address.is_loopback() && !address.is_unspecified() && !link_local
+}
+
 /// Without the scope and flow fields, which would make one peer look like two.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
@@ -262,7 +272,6 @@ fn is_transient(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
     use std::time::Duration;
 
     use super::*;

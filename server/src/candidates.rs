@@ -1,9 +1,10 @@
 //! Where the two ends may find each other by UDP, as seen from the VM.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use dtap_net::router;
+use dtap_net::udp::is_dialable;
 
 /// Names by which runtimes let the VM reach the host: Docker Desktop and
 /// OrbStack, Lima and Colima, Podman.
@@ -49,12 +50,4 @@ pub(crate) async fn resolve(name: &'static str, port: u16) -> BTreeSet<SocketAdd
 
 pub(crate) const fn host_names() -> [&'static str; 3] {
     HOST_NAMES
-}
-
-fn is_dialable(address: IpAddr) -> bool {
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    !address.is_loopback() && !address.is_unspecified() && !link_local
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::io;
 
 use anyhow::{Context as _, Result};
-use dtap_net::device::Device;
+use dtap_net::device::{Device, MTU};
 use dtap_net::driver::{self, Driver};
 use dtap_net::udp::Udp;
 use dtap_tunnel::{PrivateKey, PublicKey, Tunnel};
 use tokio::task::JoinHandle;
 
 use crate::client::Client;
-use crate::kernel::{self, Kernel, MTU};
+use crate::kernel::{self, Kernel};
 
 pub(crate) struct DataPlane {
     pub(crate) driver: Driver,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
+use dtap_net::device::MTU;
 use dtap_net::firewall::{Firewall, FirewallConfig};
 use dtap_net::router::{Router, RouterConfig};
 use dtap_tunnel::PublicKey;
@@ -17,9 +18,6 @@ pub(crate) struct Kernel {
     router: Router,
     firewall: Firewall,
 }
-
-/// Inner MTU: 1,500 less IPv6, UDP and WireGuard headers (WireGuard paper).
-pub(crate) const MTU: u16 = 1420;
 
 impl Kernel {
     pub(crate) fn new(interface: &str) -> Result<Self> {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail};
+use dtap_net::device::MTU;
 use dtap_net::session::Session;
 use dtap_tunnel::session::{Message, Paired};
 use dtap_tunnel::{PathPolicy, PeerId, PrivateKey};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::link::{Link, MTU};
+use super::link::Link;
 use super::view::View;
 use super::{direct, server};
 use crate::config::Settings;

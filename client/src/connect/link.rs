@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result};
-use dtap_net::device::Device;
+use dtap_net::device::{Device, MTU};
 use dtap_net::driver::{self, Driver};
 use dtap_net::router::{Router, RouterConfig};
 use dtap_net::udp::Udp;
@@ -35,9 +35,6 @@ struct Run {
     public_key: PublicKey,
     boot: Option<String>,
 }
-
-/// Inner MTU: 1,500 less IPv6, UDP and WireGuard headers (WireGuard paper).
-pub(super) const MTU: u16 = 1420;
 
 impl Link {
     pub(super) fn open(key: &PrivateKey) -> Result<Self> {
