@@ -7,6 +7,7 @@ use dtap_net::device::MTU;
 use dtap_net::firewall::{Firewall, FirewallConfig};
 use dtap_net::router::{Router, RouterConfig};
 use dtap_tunnel::PublicKey;
+use dtap_tunnel::session::Access;
 use ipnet::IpNet;
 
 use crate::client::Client;
@@ -91,10 +92,21 @@ fn firewall(interface: &str, clients: &BTreeMap<PublicKey, Client>) -> FirewallC
     for client in clients.values() {
         for attachment in &client.attachments {
             for host in client.addresses.host() {
-                config.attached.insert((host, attachment.interface.clone()));
+                for interface in interfaces(&attachment.access) {
+                    config.attached.insert((host, interface));
+                }
             }
             config.masquerade.extend(&attachment.masquerade);
         }
     }
     config
+}
+
+/// Those that packets to and from the network's containers pass.
+fn interfaces(access: &Access) -> BTreeSet<String> {
+    match access {
+        Access::Bridge { interface, .. } => [interface.clone()].into(),
+        Access::Sibling { .. } | Access::Unknown => BTreeSet::new(),
+        Access::Hops { hops } => hops.values().map(|hop| hop.interface.clone()).collect(),
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use dtap_net::driver::Driver;
-use dtap_tunnel::session::{Attachment, Paired};
+use dtap_tunnel::session::{Attachment, Paired, Problem};
 use dtap_tunnel::{PathPolicy, PeerConfig, PeerId, PublicKey};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -29,7 +29,7 @@ pub(crate) enum Request {
         client: PublicKey,
         session: SessionId,
         attachments: Vec<Attachment>,
-        reply: oneshot::Sender<Result<Vec<String>>>,
+        reply: oneshot::Sender<Result<Vec<Problem>>>,
     },
     /// More addresses the client may be found at.
     Candidates {
@@ -239,15 +239,11 @@ impl Server {
         key: PublicKey,
         session: SessionId,
         attachments: Vec<Attachment>,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Vec<Problem>> {
         let Some(client) = self.clients.get_mut(&key).filter(|it| it.is_in(session)) else {
             anyhow::bail!("another session of this client has taken over");
         };
-        let problems = attachments
-            .iter()
-            .filter(|it| nix::net::if_::if_nametoindex(it.interface.as_str()).is_err())
-            .map(|it| format!("network {}: no interface {} here", it.network, it.interface))
-            .collect();
+        let problems = Vec::new();
         client.attachments = attachments;
         self.remember(key)?;
         self.apply().await?;
