@@ -26,6 +26,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Events come in bursts (`compose up`); the first of a burst waits this long
 /// for the rest.
 const BURST: Duration = Duration::from_millis(30);
+/// How long until the server is asked again for what it could not attach.
+const REFUSED_AGAIN: Duration = Duration::from_secs(2);
 /// Routes change in bursts, too, when a VPN comes up.
 const ROUTES_BURST: Duration = Duration::from_millis(200);
 /// The handshake takes two round trips of the session.
@@ -258,12 +260,15 @@ impl Connection {
 }
 
 impl Follower {
-    /// What the server cannot attach is not to be routed; what it can again, is.
+    /// What the server cannot attach is not to be routed; what it can again, is. Its machine may change without an event,
+    /// so it is asked again.
     fn refuse(&mut self, problems: Vec<Problem>) {
         let refused = problems.into_iter().map(|it| (it.id, it.reason)).collect();
         if self.refused != refused {
             self.refused = refused;
             self.wake_within(BURST);
+        } else if !self.refused.is_empty() {
+            self.wake_within(REFUSED_AGAIN);
         }
     }
 

@@ -17,6 +17,7 @@ use crate::addresses::Addresses;
 use crate::candidates;
 use crate::client::{Client, Presence, SessionId};
 use crate::data_plane::DataPlane;
+use crate::grounds::Problems;
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
@@ -243,11 +244,14 @@ impl Server {
         let Some(client) = self.clients.get_mut(&key).filter(|it| it.is_in(session)) else {
             anyhow::bail!("another session of this client has taken over");
         };
-        let problems = Vec::new();
+        let own: BTreeSet<_> = attachments.iter().map(|it| it.id.clone()).collect();
         client.attachments = attachments;
         self.remember(key)?;
-        self.apply().await?;
-        Ok(problems)
+        let problems = self.apply().await?.into_iter();
+        Ok(problems
+            .filter(|(id, _)| own.contains(id))
+            .map(|(id, reason)| Problem { id, reason })
+            .collect())
     }
 
     async fn bye(&mut self, key: PublicKey, session: SessionId) -> Result<()> {
@@ -286,7 +290,7 @@ impl Server {
             known.attachments.clear();
         }
         self.store.save()?;
-        self.apply().await
+        self.apply().await.map(|_| ())
     }
 
     fn remember(&mut self, key: PublicKey) -> Result<()> {
@@ -300,13 +304,14 @@ impl Server {
     }
 
     /// Brings kernel and tunnel to what the clients want now; without any,
-    /// nothing is left.
-    pub(super) async fn apply(&mut self) -> Result<()> {
+    /// nothing is left. Returns what could not be attached.
+    pub(super) async fn apply(&mut self) -> Result<Problems> {
         let Some(mut data_plane) = self.data_plane.take() else {
-            return Ok(());
+            return Ok(Problems::new());
         };
         if self.clients.is_empty() {
-            return data_plane.close().await;
+            data_plane.close().await?;
+            return Ok(Problems::new());
         }
         let set = data_plane.set(&self.clients).await;
         self.data_plane = Some(data_plane);
