@@ -4,6 +4,7 @@
 //! Pure and deterministic: equal inputs, in any order, give equal plans.
 
 mod attachment;
+mod bridge;
 mod container;
 mod filter;
 mod input;

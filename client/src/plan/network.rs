@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::reserved::Reserved;
-use super::{Input, NetworkState, Reach, Reachability, parent};
+use super::{Input, NetworkState, Reach, Reachability, bridge, parent};
 use crate::docker::{ENABLE_LABEL, Network};
 
 /// What becomes of one network.
@@ -82,6 +82,8 @@ impl<'a> Subnets<'a> {
                 excluded.get_or_insert(reason);
             } else if self.input.reach == Reach::Direct {
                 decision.reachable.insert(subnet);
+            } else if let Some(reason) = bridge::obstacle(network, subnet) {
+                decision.reject(Reachability::Unsupported, reason);
             } else if let Some(reason) = self.conflict(subnet) {
                 decision.reject(Reachability::Conflict, reason);
             } else {
