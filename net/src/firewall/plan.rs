@@ -134,7 +134,9 @@ impl Hook {
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Prerouting => libc::NF_INET_PRE_ROUTING as u32,
+            Self::Input => libc::NF_INET_LOCAL_IN as u32,
             Self::Forward => libc::NF_INET_FORWARD as u32,
+            Self::Output => libc::NF_INET_LOCAL_OUT as u32,
             Self::Postrouting => libc::NF_INET_POST_ROUTING as u32,
         }
     }
