@@ -35,6 +35,49 @@ fn a_macvlan_neighbour_is_reached_by_the_subnets_network_address() {
 }
 
 #[test]
+fn an_ipvlan_neighbour_is_reached_in_every_mode_or_the_kernel_is_blamed() {
+    if !isolated() {
+        return;
+    }
+    for (kind, mode) in [
+        (SiblingKind::IpvlanL2, "l2"),
+        (SiblingKind::IpvlanL3, "l3"),
+        (SiblingKind::IpvlanL3s, "l3s"),
+    ] {
+        let parent = format!("parent-{mode}");
+        sh(&format!(
+            "ip link add {parent} up type veth peer name wire-{mode}"
+        ));
+        let foothold = Foothold::Sibling {
+            parent: parent.clone(),
+            kind,
+            subnet: "10.50.0.0/24".parse().unwrap(),
+            containers: BTreeSet::new(),
+        };
+        let container = Namespace::new();
+        let made = output(&format!(
+            "ip link set wire-{mode} up
+            ip link add link {parent} name inside type ipvlan mode {mode} 2>&1 || echo no"
+        ));
+        let outcomes = foothold::set(&[foothold]).unwrap();
+        if made.contains("no") {
+            let error = outcomes[0].as_ref().unwrap_err().to_string();
+            assert_eq!(error, format!("the engine's kernel has no ipvlan-{mode}"));
+            eprintln!("not tried: {error}");
+            continue;
+        }
+        sh(&format!(
+            "ip link set inside netns {} name eth0",
+            container.thread
+        ));
+        container.sh("ip address add 10.50.0.7/24 dev eth0
+            ip link set eth0 up");
+        assert!(pings("10.50.0.7"), "{mode}");
+        foothold::clear().unwrap();
+    }
+}
+
+#[test]
 fn a_bridge_without_an_address_is_a_parent_too() {
     if !isolated() {
         return;
