@@ -6,17 +6,21 @@
 mod container;
 mod filter;
 mod input;
+mod map;
+mod mapping;
 mod network;
+mod pool;
 mod reserved;
 mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 pub use filter::{Filter, Filters, MalformedFilter};
-pub use input::{Host, HostRoute, Input, Reach};
+pub use input::{Host, HostRoute, Input, Memory, Reach};
+pub use map::{MalformedMap, Map, Maps, OverlappingMaps};
 pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 
 /// What should be.
@@ -24,8 +28,10 @@ pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 pub struct Plan {
     /// For the server, sorted by the network's name.
     pub attachments: Vec<Attachment>,
-    /// For this host: exactly the attached subnets.
+    /// For this host: exactly the attached subnets, or what they are mapped to.
     pub routes: BTreeSet<IpNet>,
+    /// From attached subnets to what they are mapped to.
+    pub translations: BTreeMap<IpNet, IpNet>,
     /// Every network of the engine, sorted by name.
     pub networks: Vec<NetworkState>,
     /// Every container of the engine but the server's, sorted by name.
@@ -46,6 +52,14 @@ pub struct Attachment {
     pub masquerade: BTreeSet<IpAddr>,
 }
 
+impl Plan {
+    /// The attached subnets, as the engine knows them.
+    pub fn subnets(&self) -> BTreeSet<IpNet> {
+        let subnets = self.attachments.iter().flat_map(|it| &it.subnets);
+        subnets.copied().collect()
+    }
+}
+
 /// Computes what should be.
 ///
 /// Costs O(n log n) in networks, containers and routes together.
@@ -55,7 +69,11 @@ pub fn plan(input: &Input) -> Plan {
 
     Plan {
         attachments: network::attachments(&networks, &container::masquerade(input)),
-        routes: networks.iter().flat_map(|it| &it.routed).copied().collect(),
+        routes: networks
+            .iter()
+            .flat_map(network::Decision::routes)
+            .collect(),
+        translations: networks.iter().flat_map(|it| it.mapped.clone()).collect(),
         notes: networks.iter().flat_map(|it| it.notes.clone()).collect(),
         networks: networks.into_iter().map(|it| it.state).collect(),
         containers,

@@ -13,6 +13,8 @@ use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, T
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
+use crate::plan::Plan;
+
 /// Lives as long as the connection, over all its sessions: routes stay while
 /// the engine restarts.
 pub(super) struct Link {
@@ -100,21 +102,26 @@ impl Link {
         self.server.is_some()
     }
 
-    /// No datagram goes to or comes from what these routes will lead to.
-    pub(super) async fn keep_out(&self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
-        let inner = paired.prefixes.iter().chain(routes).copied().collect();
+    /// No datagram goes to or comes from what this plan leads to.
+    pub(super) async fn keep_out(&self, paired: &Paired, plan: &Plan) -> Result<()> {
+        let inner = inner(paired, plan);
         self.call(move |tunnel, _| tunnel.set_inner(inner)).await
     }
 
     /// Addresses, routes and cryptokey routing for this plan.
-    pub(super) async fn set(&mut self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
-        let inner: BTreeSet<_> = paired.prefixes.iter().chain(routes).copied().collect();
+    pub(super) async fn set(&mut self, paired: &Paired, plan: &Plan) -> Result<()> {
+        let allowed = plan.subnets().into_iter().chain(paired.prefixes.clone());
+        let allowed = allowed.collect();
+        let translations = plan.translations.clone();
+        let inner = inner(paired, plan);
         let local = paired.host.iter().copied().collect();
         let peer = self.server.as_ref().map(|server| server.peer);
+        // All at once, and before any route leads there.
         self.call(move |tunnel, _| {
             tunnel.set_local(local);
             if let Some(peer) = peer {
-                tunnel.set_allowed_ips(peer, &inner);
+                tunnel.set_allowed_ips(peer, &allowed);
+                tunnel.set_translations(peer, &translations);
             }
             tunnel.set_inner(inner);
         })
@@ -127,7 +134,7 @@ impl Link {
         let config = RouterConfig {
             addresses: addresses.collect(),
             mtu: MTU.into(),
-            routes: routes.clone(),
+            routes: plan.routes.clone(),
             blackholes: BTreeSet::new(),
         };
         self.router
@@ -164,4 +171,10 @@ impl Link {
             .await
             .context("reach the tunnel: its interface is gone")
     }
+}
+
+/// Subnets by their own prefixes, too: what is mapped is still the engine's.
+fn inner(paired: &Paired, plan: &Plan) -> BTreeSet<IpNet> {
+    let subnets = plan.subnets().into_iter().chain(plan.routes.clone());
+    subnets.chain(paired.prefixes.clone()).collect()
 }
