@@ -177,6 +177,7 @@ fn unusable(directory: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Memory;
 
     #[test]
     fn a_second_client_is_refused_and_told_of_the_first() {
@@ -199,6 +200,7 @@ mod tests {
         let key = StateDir::lock(&directory).unwrap().key().unwrap();
         let again = StateDir::lock(&directory).unwrap().key().unwrap();
         assert_eq!(key.public(), again.public());
+        map_memory::remember(&directory, &Memory::default()).unwrap();
         purge(&directory).unwrap();
         assert!(!directory.exists());
     }
