@@ -1,5 +1,7 @@
 //! Subnets that are reached under other prefixes.
 
+use std::slice::from_ref;
+
 use super::*;
 
 fn net(text: &str) -> IpNet {
@@ -41,7 +43,7 @@ fn a_mapped_network_is_reachable_under_its_other_prefix() {
     let web = bridge("web", &["172.18.0.0/16", "fd00:1::/64"]);
     let mut input = input(
         &["172.18.0.0/16"],
-        &[web.clone()],
+        from_ref(&web),
         &["172.18.0.0/16=10.1.0.0/16"],
     );
     input.containers = vec![container(
@@ -119,7 +121,7 @@ fn a_target_that_is_not_free_is_a_conflict_that_names_both() {
     let values = ["172.18.0.0/16=10.1.0.0/16"];
 
     assert_eq!(
-        said(&input(&["10.1.7.0/24"], &[web.clone()], &values)),
+        said(&input(&["10.1.7.0/24"], from_ref(&web), &values)),
         "172.18.0.0/16 cannot be mapped to 10.1.0.0/16: \
          10.1.0.0/16 contains this host's route 10.1.7.0/24 on eth0"
     );
@@ -129,7 +131,7 @@ fn a_target_that_is_not_free_is_a_conflict_that_names_both() {
         "172.18.0.0/16 cannot be mapped to 10.1.0.0/16: \
          10.1.0.0/16 overlaps 10.0.0.0/9, the subnet of network 'broad'"
     );
-    let mut tunnelled = input(&[], &[web.clone()], &values);
+    let mut tunnelled = input(&[], &[web], &values);
     tunnelled.tunnel = [net("10.1.2.0/24")].into();
     assert_eq!(
         said(&tunnelled),
