@@ -210,6 +210,17 @@ fn a_peer_cannot_pretend_to_be_a_mapped_address() {
 }
 
 #[test]
+fn a_pair_allows_nothing_that_allowed_ips_do_not() {
+    let mut star = Star::new(1);
+    star.map(0, &[("192.168.0.0/16", "10.254.0.0/16")]);
+    star.answer(0, [192, 168, 0, 2].into());
+    star.send(HOST, MAPPED[0]);
+    assert!(star.received.is_empty() && star.engines[0].received.is_empty());
+    assert_eq!(star.host.drops().of(Drop::SourceNotAllowed), 1);
+    assert_eq!(star.host.drops().of(Drop::NoPeer), 1);
+}
+
+#[test]
 fn translations_come_and_go_while_packets_flow() {
     let mut star = Star::of_twins();
     star.map(0, &[]);
