@@ -1,9 +1,10 @@
 //! Which subnets the user wants to reach under other prefixes: `--map`.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// One value of `--map`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,15 +124,10 @@ fn check(truth: IpNet, mapped: IpNet) -> Result<(), MalformedMap> {
     if overlap(truth, mapped) {
         return Err(MalformedMap::Itself(truth, mapped));
     }
-    for (reserved, what) in RESERVED {
-        let reserved = reserved
-            .parse()
-            .map_err(|_| MalformedMap::Garbage(reserved.to_owned()))?;
-        if overlap(mapped, reserved) {
-            return Err(MalformedMap::Reserved(mapped, reserved, what));
-        }
+    match RESERVED.into_iter().find(|(it, _)| overlap(mapped, *it)) {
+        Some((reserved, what)) => Err(MalformedMap::Reserved(mapped, reserved, what)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn overlap(one: IpNet, other: IpNet) -> bool {
@@ -145,12 +141,12 @@ pub(super) fn moved(part: IpNet, prefix: IpNet) -> Option<IpNet> {
         (IpNet::V4(part), IpNet::V4(prefix)) => {
             let offset = u32::from(part.network()) & u32::from(prefix.hostmask());
             let address = u32::from(prefix.network()) | offset;
-            IpNet::new(std::net::IpAddr::V4(address.into()), part.prefix_len()).ok()
+            IpNet::new(IpAddr::V4(address.into()), part.prefix_len()).ok()
         }
         (IpNet::V6(part), IpNet::V6(prefix)) => {
             let offset = u128::from(part.network()) & u128::from(prefix.hostmask());
             let address = u128::from(prefix.network()) | offset;
-            IpNet::new(std::net::IpAddr::V6(address.into()), part.prefix_len()).ok()
+            IpNet::new(IpAddr::V6(address.into()), part.prefix_len()).ok()
         }
         (IpNet::V4(_), IpNet::V6(_)) | (IpNet::V6(_), IpNet::V4(_)) => None,
     }
@@ -158,18 +154,28 @@ pub(super) fn moved(part: IpNet, prefix: IpNet) -> Option<IpNet> {
 
 /// Prefixes in which nobody can be reached through a tunnel (RFC 6890), and
 /// that of all tunnels.
-const RESERVED: [(&str, &str); 10] = [
-    ("10.75.0.0/16", "the tunnels' own"),
-    ("0.0.0.0/8", "this network"),
-    ("127.0.0.0/8", "loopback"),
-    ("169.254.0.0/16", "link-local"),
-    ("224.0.0.0/4", "multicast"),
-    ("240.0.0.0/4", "reserved"),
-    ("::/8", "loopback and IPv4 in IPv6"),
-    ("64:ff9b::/32", "IPv4 in IPv6"),
-    ("fe80::/10", "link-local"),
-    ("ff00::/8", "multicast"),
+const RESERVED: [(IpNet, &str); 10] = [
+    (v4([10, 75, 0, 0], 16), "the tunnels' own"),
+    (v4([0, 0, 0, 0], 8), "this network"),
+    (v4([127, 0, 0, 0], 8), "loopback"),
+    (v4([169, 254, 0, 0], 16), "link-local"),
+    (v4([224, 0, 0, 0], 4), "multicast"),
+    (v4([240, 0, 0, 0], 4), "reserved"),
+    (v6(0, 8), "loopback and IPv4 in IPv6"),
+    (v6(0x0064_ff9b, 32), "IPv4 in IPv6"),
+    (v6(0xfe80_0000, 10), "link-local"),
+    (v6(0xff00_0000, 8), "multicast"),
 ];
+
+const fn v4([a, b, c, d]: [u8; 4], length: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
+}
+
+/// By the first 32 bits.
+const fn v6(start: u32, length: u8) -> IpNet {
+    let address = Ipv6Addr::from_bits((start as u128) << 96);
+    IpNet::V6(Ipv6Net::new_assert(address, length))
+}
 
 #[cfg(test)]
 mod tests {

@@ -140,7 +140,7 @@ impl<'a> Subnets<'a> {
             Fate::Own => self.route(decision, subnet, subnet),
             Fate::Mapped(mapped) => {
                 decision.mapped.insert(subnet, mapped);
-                decision.state.mapped.push(mapped);
+                decision.state.mapped = decision.mapped.values().copied().collect();
                 decision.note(&format!("{subnet} is reached as {mapped}"));
                 self.route(decision, subnet, mapped);
             }
@@ -215,9 +215,10 @@ fn bridge_subnets(network: &Network) -> Result<Vec<IpNet>, String> {
         return Err("the network has no subnet: its containers have no known address".to_owned());
     }
     let prefixes = network.subnets.iter().map(|it| it.prefix);
-    let attachable: Vec<_> = prefixes
+    let mut attachable: Vec<_> = prefixes
         .filter(|subnet| !is_isolated(network, *subnet))
         .collect();
+    attachable.sort_unstable();
 
     if attachable.is_empty() {
         return Err("isolated: its bridge has no address to reach containers from".to_owned());

@@ -220,6 +220,7 @@ proptest! {
     fn neither_a_second_time_nor_another_order_changes_a_plan(input in input()) {
         let mut reversed = input.clone();
         reversed.networks.reverse();
+        reversed.networks.iter_mut().for_each(|it| it.subnets.reverse());
         reversed.containers.reverse();
         reversed.host.routes.reverse();
         reversed.host.addresses.reverse();
