@@ -179,7 +179,7 @@ impl Connection {
             attachments: attachments(&plan),
         });
         let link = self.link.as_mut().context("open the tunnel")?;
-        link.set(&follower.attached.paired, &plan).await?;
+        link.set(&follower.attached.paired, &plan, endpoint).await?;
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;
             view.containers = plan.containers;

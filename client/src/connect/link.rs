@@ -1,7 +1,7 @@
 //! This host's end of one tunnel: interface, routes, and the server as peer.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use dtap_net::device::{Device, MTU};
@@ -104,16 +104,21 @@ impl Link {
 
     /// No datagram goes to or comes from what this plan leads to.
     pub(super) async fn keep_out(&self, paired: &Paired, plan: &Plan) -> Result<()> {
-        let inner = inner(paired, plan);
+        let inner = inner(paired, plan, None);
         self.call(move |tunnel, _| tunnel.set_inner(inner)).await
     }
 
-    /// Addresses, routes and cryptokey routing for this plan.
-    pub(super) async fn set(&mut self, paired: &Paired, plan: &Plan) -> Result<()> {
+    /// Addresses, routes and cryptokey routing for this plan, which was made for this endpoint.
+    pub(super) async fn set(
+        &mut self,
+        paired: &Paired,
+        plan: &Plan,
+        endpoint: Option<IpAddr>,
+    ) -> Result<()> {
         let allowed = plan.subnets().into_iter().chain(paired.prefixes.clone());
         let allowed = allowed.collect();
         let translations = plan.translations.clone();
-        let inner = inner(paired, plan);
+        let inner = inner(paired, plan, endpoint);
         let local = paired.host.iter().copied().collect();
         let peer = self.server.as_ref().map(|server| server.peer);
         // All at once, and before any route leads there.
@@ -173,8 +178,12 @@ impl Link {
     }
 }
 
-/// Subnets by their own prefixes, too: what is mapped is still the engine's.
-fn inner(paired: &Paired, plan: &Plan) -> BTreeSet<IpNet> {
-    let subnets = plan.subnets().into_iter().chain(plan.routes.clone());
-    subnets.chain(paired.prefixes.clone()).collect()
+/// Mapped subnets by their own prefixes, too: whoever answers there may be a
+/// container. But not around the live endpoint, which was there before: no
+/// route leads it into the tunnel.
+fn inner(paired: &Paired, plan: &Plan, endpoint: Option<IpAddr>) -> BTreeSet<IpNet> {
+    let holds_endpoint = |subnet: &&IpNet| endpoint.is_some_and(|it| subnet.contains(&it));
+    let mapped = plan.translations.keys().filter(|it| !holds_endpoint(it));
+    let others = paired.prefixes.iter().chain(&plan.routes);
+    others.chain(mapped).copied().collect()
 }
