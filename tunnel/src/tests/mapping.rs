@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
+use boringtun::noise::{Tunn, TunnResult};
+use boringtun::x25519;
 use ipnet::IpNet;
 
 use super::pair::{CONTAINER, HOST, nets, packet};
@@ -232,6 +234,50 @@ fn translations_come_and_go_while_packets_flow() {
     star.host.remove_peer(other);
     star.send(HOST, MAPPED[1]);
     assert_eq!(star.host.drops().of(Drop::NoPeer), 2);
+}
+
+/// dtap's own other end would not send it.
+#[test]
+fn a_packet_whose_header_is_cut_short_is_dropped_and_counted() {
+    let now = super::start();
+    let (key, own) = (PrivateKey::generate(), PrivateKey::generate());
+    let mut host = Tunnel::new(key.clone());
+    let config = PeerConfig {
+        public_key: own.public(),
+        allowed_ips: nets(&ALLOWED),
+        policy: PathPolicy::Session,
+        initiates: true,
+    };
+    let name = host.add_peer(config, now);
+    let pair = (
+        "172.18.0.0/16".parse().unwrap(),
+        "10.254.0.0/16".parse().unwrap(),
+    );
+    host.set_translations(name, &[pair].into());
+    host.handle_session_up(name, now);
+    let public = x25519::PublicKey::from(*key.public().as_bytes());
+    let mut engine = Tunn::new(own.x25519().clone(), public, None, None, 0, None);
+    let mut output = Output::default();
+    host.poll_output(now, &mut output);
+    let (_, initiation) = output.datagrams.iter().next().unwrap();
+    let mut buffer = [0; 256];
+    let TunnResult::WriteToNetwork(response) = engine.decapsulate(None, initiation, &mut buffer)
+    else {
+        panic!("no response");
+    };
+    host.handle_datagram(Source::Session(name), response, now);
+    output.clear();
+    host.poll_output(now, &mut output);
+    let (_, keepalive) = output.datagrams.iter().next().unwrap();
+    engine.decapsulate(None, keepalive, &mut buffer);
+    let mut packet = packet(CONTAINER, HOST, 0);
+    // Five words are the least.
+    packet[0] = 0x44;
+    let TunnResult::WriteToNetwork(sealed) = engine.encapsulate(&packet, &mut buffer) else {
+        panic!("not sealed");
+    };
+    host.handle_datagram(Source::Session(name), sealed, now);
+    assert_eq!(host.drops().of(Drop::Untranslatable), 1);
 }
 
 #[test]
