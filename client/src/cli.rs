@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::docker::Selection;
 use crate::image::Arch;
-use crate::plan::Filter;
+use crate::plan::{Filter, Map, Maps};
 
 /// Reach Docker containers by IP, as if Docker ran natively
 #[derive(Debug, Parser)]
@@ -30,6 +31,21 @@ pub(crate) struct Arguments {
 }
 
 const LOGGING: &str = "Logging";
+
+impl Arguments {
+    /// Reads the command line; what is wrong with it is said, with exit code 2.
+    pub(crate) fn parse_checked() -> Self {
+        let arguments = Self::parse();
+        if let Command::Connect(options) = &arguments.command
+            && let Err(error) = Maps::new(&options.map)
+        {
+            Self::command()
+                .error(ErrorKind::ArgumentConflict, error)
+                .exit();
+        }
+        arguments
+    }
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -155,6 +171,15 @@ pub(crate) struct ConnectOptions {
         value_delimiter = ','
     )]
     pub(crate) exclude: Vec<Filter>,
+
+    /// Reach a clashing subnet under another prefix, or with `auto` every one; repeatable
+    #[arg(
+        long,
+        value_name = "CIDR=CIDR|auto",
+        env = "DTAP_MAP",
+        value_delimiter = ','
+    )]
+    pub(crate) map: Vec<Map>,
 
     /// How datagrams reach the engine [default: auto]
     #[arg(long, value_enum, env = "DTAP_PATH")]

@@ -1,6 +1,7 @@
 //! The settings of `connect`: flags and `DTAP_…` variables over a file.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -9,13 +10,14 @@ use serde::Deserialize;
 
 use crate::cli::{ConnectOptions, DEFAULT_STATE_DIR, EngineChoice, Mode, PathChoice};
 use crate::docker::Selection;
-use crate::plan::{Filter, Filters};
+use crate::plan::{Filters, Maps};
 
 /// What `connect` goes by.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) engine: Selection,
     pub(crate) filters: Filters,
+    pub(crate) maps: Maps,
     pub(crate) policy: PathPolicy,
     pub(crate) server_image: Option<String>,
     pub(crate) starts_server: bool,
@@ -31,6 +33,7 @@ struct File {
     docker_host: Option<String>,
     include: Vec<String>,
     exclude: Vec<String>,
+    map: Vec<String>,
     path: Option<PathChoice>,
     mode: Option<Mode>,
     server_image: Option<String>,
@@ -74,9 +77,10 @@ impl Settings {
         Ok(Self {
             engine,
             filters: Filters {
-                include: filters(&options.include, &file.include)?,
-                exclude: filters(&options.exclude, &file.exclude)?,
+                include: chosen(&options.include, &file.include)?,
+                exclude: chosen(&options.exclude, &file.exclude)?,
             },
+            maps: Maps::new(&chosen(&options.map, &file.map)?).context("read the config file")?,
             policy: match options.path.or(file.path).unwrap_or(PathChoice::Auto) {
                 PathChoice::Auto => PathPolicy::Auto,
                 PathChoice::Udp => PathPolicy::Udp,
@@ -114,7 +118,10 @@ fn in_one_line(text: &str, error: &toml::de::Error) -> String {
     }
 }
 
-fn filters(flags: &[Filter], file: &[String]) -> Result<Vec<Filter>> {
+fn chosen<T>(flags: &[T], file: &[String]) -> Result<Vec<T>>
+where
+    T: Clone + FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
     if !flags.is_empty() {
         return Ok(flags.to_vec());
     }
@@ -159,5 +166,22 @@ mod tests {
     fn a_malformed_filter_in_the_file_is_named() {
         let error = settings(&[], "exclude = ['172.18.0.0/33']").unwrap_err();
         assert!(format!("{error:#}").contains("172.18.0.0/33"), "{error:#}");
+    }
+
+    #[test]
+    fn maps_come_from_the_flags_or_else_from_the_file() {
+        let file = "map = ['172.18.0.0/16=10.1.0.0/16', 'auto']";
+        let subnet = "172.18.0.0/16".parse().unwrap();
+        let mapped = |text: &str| Some(text.parse().unwrap());
+        let from_file = settings(&[], file).unwrap().maps;
+        assert_eq!(from_file.explicit(subnet), mapped("10.1.0.0/16"));
+        assert!(from_file.auto);
+        let flags = ["--map", "172.18.0.0/16=10.2.0.0/16,fd00::/64=fd01::/64"];
+        let from_flags = settings(&flags, file).unwrap().maps;
+        assert_eq!(from_flags.explicit(subnet), mapped("10.2.0.0/16"));
+        assert!(!from_flags.auto);
+        let overlapping = "map = ['172.18.0.0/16=10.1.0.0/16', '172.18.0.0/16=10.2.0.0/16']";
+        let error = settings(&[], overlapping).unwrap_err();
+        assert!(format!("{error:#}").contains("overlap"), "{error:#}");
     }
 }

@@ -8,18 +8,22 @@ mod bridge;
 mod container;
 mod filter;
 mod input;
+mod map;
+mod mapping;
 mod network;
 mod parent;
+mod pool;
 mod reserved;
 mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dtap_tunnel::session::Attachment;
 use ipnet::IpNet;
 
 pub use filter::{Filter, Filters, MalformedFilter};
-pub use input::{Host, HostRoute, Input, Reach};
+pub use input::{Host, HostRoute, Input, Memory, Reach};
+pub use map::{MalformedMap, Map, Maps, OverlappingMaps};
 pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 
 /// What should be.
@@ -27,14 +31,24 @@ pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 pub struct Plan {
     /// For the server, sorted by the network's name.
     pub attachments: Vec<Attachment>,
-    /// For this host: exactly the attached subnets.
+    /// For this host: exactly the attached subnets, or what they are mapped to.
     pub routes: BTreeSet<IpNet>,
+    /// From attached subnets to what they are mapped to.
+    pub translations: BTreeMap<IpNet, IpNet>,
     /// Every network of the engine, sorted by name.
     pub networks: Vec<NetworkState>,
     /// Every container of the engine but the server's, sorted by name.
     pub containers: Vec<ContainerState>,
     /// What the log should say about this plan, once.
     pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The attached subnets, as the engine knows them.
+    pub fn subnets(&self) -> BTreeSet<IpNet> {
+        let subnets = self.attachments.iter().flat_map(|it| &it.subnets);
+        subnets.copied().collect()
+    }
 }
 
 /// Computes what should be.
@@ -46,7 +60,11 @@ pub fn plan(input: &Input) -> Plan {
 
     Plan {
         attachments: attachment::attachments(input, &networks),
-        routes: networks.iter().flat_map(|it| &it.routed).copied().collect(),
+        routes: networks
+            .iter()
+            .flat_map(network::Decision::routes)
+            .collect(),
+        translations: networks.iter().flat_map(|it| it.mapped.clone()).collect(),
         notes: networks.iter().flat_map(|it| it.notes.clone()).collect(),
         networks: networks.into_iter().map(|it| it.state).collect(),
         containers,

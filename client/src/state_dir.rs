@@ -10,6 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use dtap_tunnel::PrivateKey;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::map_memory;
+
 /// Held by the running client; released by the kernel when it ends.
 #[derive(Debug)]
 pub(crate) struct StateDir {
@@ -117,7 +119,7 @@ pub(crate) fn create(directory: &Path) -> Result<()> {
 
 /// Removes key and state, and nothing that is not ours.
 pub(crate) fn purge(directory: &Path) -> Result<()> {
-    for name in [KEY, LOCK, SOCKET, LOG] {
+    for name in [KEY, LOCK, SOCKET, LOG, map_memory::FILE, map_memory::DRAFT] {
         match fs::remove_file(directory.join(name)) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -175,6 +177,7 @@ fn unusable(directory: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Memory;
 
     #[test]
     fn a_second_client_is_refused_and_told_of_the_first() {
@@ -197,6 +200,7 @@ mod tests {
         let key = StateDir::lock(&directory).unwrap().key().unwrap();
         let again = StateDir::lock(&directory).unwrap().key().unwrap();
         assert_eq!(key.public(), again.public());
+        map_memory::remember(&directory, &Memory::default()).unwrap();
         purge(&directory).unwrap();
         assert!(!directory.exists());
     }

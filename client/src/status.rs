@@ -211,7 +211,11 @@ fn network(network: &NetworkState) -> Vec<String> {
     };
     let state = match &network.reason {
         Some(reason) => format!("{state}: {reason}"),
-        None => state.to_owned(),
+        None if network.mapped.is_empty() => state.to_owned(),
+        None => {
+            let mapped: Vec<_> = network.mapped.iter().map(IpNet::to_string).collect();
+            format!("{state} as {}", mapped.join(", "))
+        }
     };
     vec![format!("    {}", network.name), subnets.join(", "), state]
 }

@@ -1,6 +1,6 @@
 //! All peers of one interface.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use crate::key::{PrivateKey, PublicKey};
 use crate::packet::Addresses;
 use crate::path::{Path, PathMessage};
 use crate::peer::{Peer, PeerConfig, PeerId, PeerStatus};
+use crate::translation::{Direction, translate};
 
 /// Where a datagram came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +143,16 @@ impl Tunnel {
         }
     }
 
+    /// True prefixes of the peer and those under which they are reached from
+    /// this end, pairwise of equal length. The true ones lead nowhere then.
+    ///
+    /// Allowed IPs are true prefixes, and so several peers can have the same.
+    pub fn set_translations(&mut self, id: PeerId, pairs: &BTreeMap<IpNet, IpNet>) {
+        if self.peers.contains_key(&id) {
+            self.allowed_ips.translate(id, pairs);
+        }
+    }
+
     /// Addresses of this end's interface. macOS hands packets for them to the
     /// utun's reader; they go back to the device.
     pub fn set_local(&mut self, addresses: BTreeSet<IpAddr>) {
@@ -191,8 +202,8 @@ impl Tunnel {
         }
     }
 
-    /// A packet from the device.
-    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+    /// A packet from the device; it may be written to.
+    pub fn handle_packet(&mut self, packet: &mut [u8], now: Instant) {
         let Some(addresses) = Addresses::of(packet) else {
             return self.drops.count(Drop::MalformedPacket);
         };
@@ -202,6 +213,12 @@ impl Tunnel {
         let Some(id) = self.allowed_ips.owner(addresses.destination) else {
             return self.drops.count(Drop::NoPeer);
         };
+        if let Some(pairs) = self.allowed_ips.pairs(id)
+            && let Err(reason) =
+                translate(packet, Direction::Outbound, |address| pairs.truth(address))
+        {
+            return self.drops.count(reason);
+        }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.seal(packet, now, &mut self.output, &mut self.drops);
             self.touch(id);
@@ -224,8 +241,16 @@ impl Tunnel {
             return self.drops.count(Drop::UnknownPeer);
         };
         let allowed_ips = &self.allowed_ips;
-        let allowed = |source| allowed_ips.owner(source) == Some(id);
-        if let Err(reason) = peer.open(datagram, head, from, now, &mut self.output, allowed) {
+        let accept = |source, packet: &mut [u8]| {
+            if !allowed_ips.allows(id, source) {
+                return Err(Drop::SourceNotAllowed);
+            }
+            let Some(pairs) = allowed_ips.pairs(id) else {
+                return Ok(());
+            };
+            translate(packet, Direction::Inbound, |address| pairs.mapped(address))
+        };
+        if let Err(reason) = peer.open(datagram, head, from, now, &mut self.output, accept) {
             self.drops.count(reason);
         }
         self.touch(id);

@@ -17,9 +17,9 @@ use super::view::View;
 use super::{direct, server};
 use crate::config::Settings;
 use crate::docker::{Endpoint, Engine, Network, Target};
-use crate::host;
-use crate::plan::{self, Input, Reach};
+use crate::plan::{self, Input, Memory, Reach};
 use crate::status::State;
+use crate::{host, map_memory};
 
 pub(crate) struct Connection {
     pub(super) target: Target,
@@ -31,6 +31,7 @@ pub(crate) struct Connection {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) link: Option<Link>,
     pub(super) debt: Debt,
+    pub(super) memory: Memory,
 }
 
 /// Whether the server has done something for this client that a goodbye would
@@ -65,6 +66,7 @@ impl Connection {
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            memory: map_memory::recall(&settings.state_dir, &target.name),
             target,
             settings,
             key,
@@ -199,19 +201,30 @@ impl Connection {
 
     /// Before the first datagram: a bridge of the engine's that this host happens to reach must not become the endpoint,
     /// or its network would be a conflict.
-    async fn keep_out(&mut self, paired: &Paired, networks: Vec<Network>) -> Result<()> {
-        let link = self.link.as_mut().context("open the tunnel")?;
+    async fn keep_out(&self, paired: &Paired, networks: Vec<Network>) -> Result<()> {
+        let link = self.link.as_ref().context("open the tunnel")?;
         if link.has_server() {
             return Ok(());
         }
         let input = Input {
             networks,
             host: host::describe(Some(&link.interface), None)?,
+            ..self.wishes(paired)
+        };
+        link.keep_out(paired, &plan::plan(&input)).await
+    }
+
+    /// What a plan of a tunnel depends on, without what the engine and this host have.
+    pub(super) fn wishes(&self, paired: &Paired) -> Input {
+        Input {
             filters: self.settings.filters.clone(),
             reach: Reach::Tunnel,
+            maps: self.settings.maps.clone(),
+            memory: self.memory.clone(),
+            alone: true,
+            tunnel: paired.prefixes.iter().copied().collect(),
             ..Input::default()
-        };
-        link.keep_out(paired, &plan::plan(&input).routes).await
+        }
     }
 
     /// Makes the server a peer and begins to dial it.

@@ -13,9 +13,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use super::connection::{Attached, Connection, Debt, GOODBYE, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network};
-use crate::host;
-use crate::plan::{self, Input, Reach};
+use crate::plan::{self, Input, Plan, Reach};
 use crate::status::State;
+use crate::{host, map_memory};
 
 /// What the engine had at one moment.
 type Listed = (Vec<Network>, Vec<Container>);
@@ -160,7 +160,7 @@ impl Connection {
 
     /// Plans with what was listed, and makes it so at both ends.
     async fn set(&mut self, follower: &mut Follower, listed: Listed) -> Result<()> {
-        let link = self.link.as_mut().context("open the tunnel")?;
+        let link = self.link.as_ref().context("open the tunnel")?;
         let (networks, containers) = listed;
         // As it is at this moment: what is shown may be a second old.
         let endpoint = match link.path(follower.attached.peer).await? {
@@ -171,27 +171,43 @@ impl Connection {
             networks,
             containers,
             host: host::describe(Some(&link.interface), endpoint)?,
-            filters: self.settings.filters.clone(),
-            reach: Reach::Tunnel,
             refused: follower.refused.clone(),
             server_addresses: follower.attached.paired.server.clone(),
             server: Some(follower.attached.container.clone()),
+            ..self.wishes(&follower.attached.paired)
         };
         let plan = plan::plan(&input);
+        self.remember(&plan);
         for note in &plan.notes {
             tracing::info!("{note}");
         }
         follower.generation += 1;
         follower.attached.session.send(&Message::Plan {
             generation: follower.generation,
-            attachments: plan.attachments,
+            attachments: plan.attachments.clone(),
         });
-        link.set(&follower.attached.paired, &plan.routes).await?;
+        let link = self.link.as_mut().context("open the tunnel")?;
+        link.set(&follower.attached.paired, &plan, endpoint).await?;
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;
             view.containers = plan.containers;
         });
         Ok(())
+    }
+
+    /// Before anybody sees an address: it must be the same the next time.
+    fn remember(&mut self, plan: &Plan) {
+        let maps = &self.settings.maps;
+        let chosen = plan.translations.iter();
+        let chosen = chosen.filter(|(truth, _)| maps.explicit(**truth).is_none());
+        let mut own = self.memory.own.clone();
+        own.extend(chosen);
+        if own != self.memory.own {
+            self.memory.own = own;
+            if let Err(error) = map_memory::remember(&self.settings.state_dir, &self.memory) {
+                tracing::warn!("{error:#}: the next time they may be others");
+            }
+        }
     }
 
     async fn hear(&self, follower: &mut Follower, message: Message) -> Result<()> {

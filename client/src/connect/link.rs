@@ -1,7 +1,7 @@
 //! This host's end of one tunnel: interface, routes, and the server as peer.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use dtap_net::device::{Device, MTU};
@@ -12,6 +12,8 @@ use dtap_tunnel::session::Paired;
 use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, Tunnel};
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
+
+use crate::plan::Plan;
 
 /// Lives as long as the connection, over all its sessions: routes stay while
 /// the engine restarts.
@@ -100,21 +102,31 @@ impl Link {
         self.server.is_some()
     }
 
-    /// No datagram goes to or comes from what these routes will lead to.
-    pub(super) async fn keep_out(&self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
-        let inner = paired.prefixes.iter().chain(routes).copied().collect();
+    /// No datagram goes to or comes from what this plan leads to.
+    pub(super) async fn keep_out(&self, paired: &Paired, plan: &Plan) -> Result<()> {
+        let inner = inner(paired, plan, None);
         self.call(move |tunnel, _| tunnel.set_inner(inner)).await
     }
 
-    /// Addresses, routes and cryptokey routing for this plan.
-    pub(super) async fn set(&mut self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
-        let inner: BTreeSet<_> = paired.prefixes.iter().chain(routes).copied().collect();
+    /// Addresses, routes and cryptokey routing for this plan, which was made for this endpoint.
+    pub(super) async fn set(
+        &mut self,
+        paired: &Paired,
+        plan: &Plan,
+        endpoint: Option<IpAddr>,
+    ) -> Result<()> {
+        let allowed = plan.subnets().into_iter().chain(paired.prefixes.clone());
+        let allowed = allowed.collect();
+        let translations = plan.translations.clone();
+        let inner = inner(paired, plan, endpoint);
         let local = paired.host.iter().copied().collect();
         let peer = self.server.as_ref().map(|server| server.peer);
+        // All at once, and before any route leads there.
         self.call(move |tunnel, _| {
             tunnel.set_local(local);
             if let Some(peer) = peer {
-                tunnel.set_allowed_ips(peer, &inner);
+                tunnel.set_allowed_ips(peer, &allowed);
+                tunnel.set_translations(peer, &translations);
             }
             tunnel.set_inner(inner);
         })
@@ -127,7 +139,7 @@ impl Link {
         let config = RouterConfig {
             addresses: addresses.collect(),
             mtu: MTU.into(),
-            routes: routes.clone(),
+            routes: plan.routes.clone(),
             blackholes: BTreeSet::new(),
         };
         self.router
@@ -164,4 +176,14 @@ impl Link {
             .await
             .context("reach the tunnel: its interface is gone")
     }
+}
+
+/// Mapped subnets by their own prefixes, too: whoever answers there may be a
+/// container. But not around the live endpoint, which was there before: no
+/// route leads it into the tunnel.
+fn inner(paired: &Paired, plan: &Plan, endpoint: Option<IpAddr>) -> BTreeSet<IpNet> {
+    let holds_endpoint = |subnet: &&IpNet| endpoint.is_some_and(|it| subnet.contains(&it));
+    let mapped = plan.translations.keys().filter(|it| !holds_endpoint(it));
+    let others = paired.prefixes.iter().chain(&plan.routes);
+    others.chain(mapped).copied().collect()
 }

@@ -83,7 +83,13 @@ fn network(network: &NetworkState) -> String {
     let reason = network.reason.as_deref().unwrap_or_default();
     match network.state {
         Reachability::Reachable if reason.is_empty() => {
-            format!("network {name}: {} reachable", subnets.join(", "))
+            let mapped: Vec<_> = network.mapped.iter().map(ToString::to_string).collect();
+            let under = if mapped.is_empty() { "" } else { " as " };
+            format!(
+                "network {name}: {} reachable{under}{}",
+                subnets.join(", "),
+                mapped.join(", ")
+            )
         }
         Reachability::Reachable => format!("network {name}: reachable, {reason}"),
         Reachability::Conflict => format!("network {name}: conflict, {reason}"),
@@ -132,6 +138,16 @@ mod tests {
         assert_eq!(lines(&before, &connecting), [""; 0]);
         let before = told(&before, &connecting);
         assert_eq!(lines(&before, &connected()).len(), 3);
+    }
+
+    #[test]
+    fn a_mapped_network_is_said_with_its_other_prefix() {
+        let mut view = connected();
+        view.status.networks[0].mapped = vec!["10.254.0.0/16".parse().unwrap()];
+        assert_eq!(
+            lines(&connected(), &view),
+            ["network web: 172.18.0.0/16 reachable as 10.254.0.0/16"]
+        );
     }
 
     #[test]

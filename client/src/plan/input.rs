@@ -1,11 +1,11 @@
 //! What a plan is computed from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Filters;
+use super::{Filters, Maps};
 use crate::docker::{Container, Network};
 
 /// Everything a plan depends on. The order of its lists does not matter.
@@ -20,6 +20,13 @@ pub struct Input {
     pub refused: BTreeMap<String, String>,
     /// The server's addresses in the tunnel, where containers on the host network answer.
     pub server_addresses: Vec<IpAddr>,
+    pub maps: Maps,
+    pub memory: Memory,
+    /// Whether this is the only engine. Where there are several, pairs of `--map` are for those that clash: their
+    /// subnets may well be equal.
+    pub alone: bool,
+    /// Prefixes of the tunnel itself.
+    pub tunnel: BTreeSet<IpNet>,
     /// The ID of dtap's own server container, which is no destination.
     pub server: Option<String>,
 }
@@ -52,4 +59,14 @@ pub struct HostRoute {
     pub interface: Option<String>,
     /// Installed by dtap.
     pub ours: bool,
+}
+
+/// What `--map auto` chose before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub engine: String,
+    /// By true prefix, what subnets of this engine were mapped to.
+    pub own: BTreeMap<IpNet, IpNet>,
+    /// What those of other engines were mapped to.
+    pub others: BTreeSet<IpNet>,
 }
