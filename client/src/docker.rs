@@ -22,9 +22,10 @@ pub use endpoint::{Certificates, Endpoint};
 pub use engine::{Engine, Facts};
 pub use environment::{Environment, User};
 pub use events::{Event, EventKind};
-pub use find::{Selection, Target, find};
+pub use find::{Choice, Selection, Target, choose, find};
 pub use image::ImageId;
 pub use network::{Network, Subnet};
+pub use refusal::is_absent;
 pub use server::{Health, ServerContainer, ServerState};
 pub use session::{Session, SessionInput, SessionOutput, SessionProcess};
 

@@ -3,34 +3,77 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::cli::{EngineChoice, StateDir};
 use crate::control;
-use crate::docker::{self, Engine, Environment};
+use crate::docker::{Engine, Environment};
+use crate::engines::{self, Source};
 use crate::plan::{self, ContainerState, Host, Input};
 use crate::stdout::{print, say};
 use crate::table;
 
+/// What the running client says of one connection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Listing {
+    /// The connection's name.
+    pub(crate) name: String,
+    /// The engine's identity.
+    pub(crate) engine: Option<String>,
+    pub(crate) containers: Vec<ContainerState>,
+}
+
+/// A container as `ls --json` shows it.
+#[derive(Serialize)]
+struct Entry<'a> {
+    engine: &'a str,
+    #[serde(flatten)]
+    container: &'a ContainerState,
+}
+
 pub(crate) async fn command(
     state: &StateDir,
-    engine: &EngineChoice,
+    choice: EngineChoice,
     json: bool,
 ) -> Result<ExitCode> {
-    let containers = match control::ask(&state.directory, control::Command::Ls).await? {
+    let connected = match control::ask(&state.directory, control::Command::Ls).await? {
         Some(answer) => serde_json::from_str(&answer).context("read the client's list")?,
-        None => unconnected(engine).await?,
+        None => Vec::new(),
+    };
+    let listings = if choice.is_default() && !connected.is_empty() {
+        connected
+    } else {
+        chosen(choice, &connected).await?
     };
     if json {
-        say(&serde_json::to_string(&containers)?);
+        let entries: Vec<_> = listings.iter().flat_map(entries).collect();
+        say(&serde_json::to_string(&entries)?);
     } else {
-        print(&human(&containers));
+        print(&human(&listings));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the engine has, none of it reachable.
-async fn unconnected(engine: &EngineChoice) -> Result<Vec<ContainerState>> {
-    let target = docker::find(&engine.selection(), &Environment::current()?)?;
+/// The engines the user names, by the client or by themselves.
+async fn chosen(choice: EngineChoice, connected: &[Listing]) -> Result<Vec<Listing>> {
+    let sources = engines::sources(&choice.selections(), Environment::current()?)?;
+    let mut listings = Vec::new();
+    for source in sources {
+        listings.push(listing(&source, connected).await?);
+    }
+    Ok(listings)
+}
+
+/// As the running client has it; of an engine it is not connected to, none is reachable.
+async fn listing(source: &Source, connected: &[Listing]) -> Result<Listing> {
+    let target = source.target(source.choose()?)?;
+    let identity = target.endpoint.identity();
+    let known = connected
+        .iter()
+        .find(|it| it.engine.as_deref() == Some(&identity));
+    if let Some(known) = known {
+        return Ok(known.clone());
+    }
     let engine = Engine::connect(&target).await?;
     let input = Input {
         networks: engine.networks().await?,
@@ -43,18 +86,43 @@ async fn unconnected(engine: &EngineChoice) -> Result<Vec<ContainerState>> {
     for container in &mut containers {
         container.reachable = false;
     }
-    Ok(containers)
+    Ok(Listing {
+        name: target.name,
+        engine: Some(identity),
+        containers,
+    })
 }
 
-fn human(containers: &[ContainerState]) -> String {
-    if containers.is_empty() {
+fn entries(listing: &Listing) -> impl Iterator<Item = Entry<'_>> {
+    listing.containers.iter().map(|container| Entry {
+        engine: &listing.name,
+        container,
+    })
+}
+
+fn human(listings: &[Listing]) -> String {
+    let entries = || listings.iter().flat_map(entries);
+    if entries().next().is_none() {
         return "no containers\n".to_owned();
     }
     let head = ["NAME", "NETWORK", "ADDRESS", "PORTS", "REACHABLE"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for container in containers {
-        rows.extend(lines(container));
-    }
+    let head = head.map(str::to_owned).to_vec();
+    let rows = entries().flat_map(|entry| {
+        let rows = lines(entry.container).into_iter().enumerate();
+        rows.map(move |(index, row)| {
+            let engine = if index == 0 { entry.engine } else { "" };
+            (engine.to_owned(), row)
+        })
+    });
+    let rows = std::iter::once(("ENGINE".to_owned(), head)).chain(rows);
+    let rows: Vec<_> = rows
+        .map(|(engine, mut row)| {
+            if listings.len() > 1 {
+                row.insert(0, engine);
+            }
+            row
+        })
+        .collect();
     table::render(&rows)
 }
 
@@ -91,4 +159,49 @@ fn lines(container: &ContainerState) -> Vec<Vec<String>> {
             ]
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(name: &str, container: &str) -> Listing {
+        let container = ContainerState {
+            name: container.into(),
+            id: "0".into(),
+            names: Vec::new(),
+            networks: Vec::new(),
+            ports: vec!["80/tcp".into()],
+            reachable: true,
+        };
+        Listing {
+            name: name.into(),
+            engine: None,
+            containers: vec![container],
+        }
+    }
+
+    #[test]
+    fn several_engines_have_a_column() {
+        let (a, b) = (listing("a", "web"), listing("b", "web"));
+        let one = human(std::slice::from_ref(&a));
+        assert!(one.starts_with("NAME "), "{one}");
+        let two = human(&[a, b]);
+        let first: Vec<_> = two
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
+        assert_eq!(first, ["ENGINE", "a", "b"]);
+    }
+
+    #[test]
+    fn the_json_of_a_container_names_its_engine_beside_its_own_fields() {
+        let a = listing("a", "web");
+        let entries: Vec<_> = entries(&a).collect();
+        let json = serde_json::to_value(entries).unwrap();
+        assert_eq!(json[0]["engine"], "a");
+        assert_eq!(json[0]["name"], "web");
+        assert_eq!(json[0]["reachable"], true);
+        assert_eq!(json[0]["ports"][0], "80/tcp");
+    }
 }

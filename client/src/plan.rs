@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-pub use filter::{Filter, Filters, MalformedFilter};
+pub use filter::{Filter, Filters, MalformedFilter, Unmatched};
 pub use input::{Host, HostRoute, Input, Reach};
 pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 

@@ -2,21 +2,50 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::cli::{EngineChoice, StateDir};
-use crate::docker::{self, Engine, Environment};
+use crate::docker::{Engine, Environment};
+use crate::engines::{self, Source};
 use crate::stdout::say;
 use crate::{control, privilege, state_dir};
 
 pub(crate) async fn command(
     state: &StateDir,
-    engine: &EngineChoice,
+    choice: EngineChoice,
     purge: bool,
 ) -> Result<ExitCode> {
     privilege::require_root("removing the tunnel")?;
+    let sources = engines::sources(&choice.selections(), Environment::current()?)?;
     control::ask(&state.directory, control::Command::Disconnect).await?;
-    let target = docker::find(&engine.selection(), &Environment::current()?)?;
+    let mut failures = Vec::new();
+    for source in &sources {
+        // Where one cannot be reached, the others are to be rid of it still.
+        if let Err(error) = remove(source, purge).await {
+            failures.push(match sources.len() {
+                1 => error,
+                _ => error.context(source.name()),
+            });
+        }
+    }
+    match failures.pop() {
+        Some(only) if failures.is_empty() => return Err(only),
+        Some(last) => {
+            failures.push(last);
+            let reasons: Vec<_> = failures.iter().map(|it| format!("{it:#}")).collect();
+            bail!("{}", reasons.join("; "));
+        }
+        None => {}
+    }
+    if purge {
+        state_dir::purge(&state.directory)?;
+        say("removed volume, images, keys and state");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn remove(source: &Source, purge: bool) -> Result<()> {
+    let target = source.target(source.choose()?)?;
     let engine = Engine::connect(&target).await?;
     match engine.server().await? {
         Some(server) => {
@@ -31,8 +60,6 @@ pub(crate) async fn command(
     if purge {
         engine.remove_volume().await?;
         engine.remove_images().await?;
-        state_dir::purge(&state.directory)?;
-        say("removed volume, images, key and state");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -10,27 +10,57 @@ use dtap_net::session::Session;
 use dtap_tunnel::session::{Message, Paired};
 use dtap_tunnel::{PathPolicy, PeerId, PrivateKey};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::claims::Claims;
 use super::link::Link;
+use super::outlook::Patience;
 use super::view::View;
 use super::{direct, server};
 use crate::config::Settings;
-use crate::docker::{Endpoint, Engine, Network, Target};
+use crate::docker::{Choice, Endpoint, Engine, Network, Target, is_absent};
+use crate::engines::Source;
 use crate::host;
 use crate::plan::{self, Input, Reach};
+use crate::state_dir::Keys;
 use crate::status::State;
 
 pub(crate) struct Connection {
-    pub(super) target: Target,
+    pub(super) source: Source,
+    pub(super) aim: Option<Aim>,
     pub(super) settings: Arc<Settings>,
-    key: PrivateKey,
+    pub(super) claims: Claims,
+    keys: Keys,
+    patience: Patience,
     /// Names this run: another has other keys.
     boot: String,
     pub(super) view: watch::Sender<View>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) link: Option<Link>,
     pub(super) debt: Debt,
+}
+
+/// What all connections of one client share.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) keys: Keys,
+    pub(super) patience: Patience,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// The engine a connection is for until the user chooses another.
+pub(super) struct Aim {
+    pub(super) choice: Choice,
+    target: Target,
+    key: PrivateKey,
+}
+
+/// Why a connection that has not failed goes on no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Stopped,
+    /// The user has chosen another engine.
+    Moved,
 }
 
 /// Whether the server has done something for this client that a goodbye would
@@ -53,78 +83,188 @@ pub(super) struct Attached {
 /// Waits between attempts to get a session back.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// As long as the server keeps what a silent client had. What this host has for an engine that stays away longer, others
+/// may have.
+const GRACE: Duration = Duration::from_secs(30);
 const PAIRING: Duration = Duration::from_secs(10);
+/// Another connection can take the same tunnel addresses at the same moment; hardly ever twice.
+const PAIRINGS: u32 = 4;
 pub(super) const GOODBYE: Duration = Duration::from_secs(3);
 
 impl Connection {
     pub(super) fn new(
-        target: Target,
-        settings: Arc<Settings>,
-        key: PrivateKey,
+        source: Source,
+        claims: Claims,
         view: watch::Sender<View>,
-        stop: watch::Receiver<bool>,
+        shared: &Shared,
     ) -> Self {
         Self {
-            target,
-            settings,
-            key,
+            source,
+            aim: None,
+            settings: shared.settings.clone(),
+            claims,
+            keys: shared.keys.clone(),
+            patience: shared.patience,
             boot: PrivateKey::generate().public().to_string(),
             view,
-            stop,
+            stop: shared.stop.clone(),
             link: None,
             debt: Debt::Nothing,
         }
     }
 
     /// Connects and stays connected until told to stop; then, or if the first
-    /// attempt fails, everything is undone.
+    /// attempt fails and that is to end it, everything is undone.
     pub(super) async fn run(mut self) -> Result<()> {
         let result = self.stay_connected().await;
-        if self.debt == Debt::Goodbye {
-            self.take_leave().await;
-        }
-        let closed = match self.link.take() {
-            Some(link) => link.close().await,
-            None => Ok(()),
-        };
-        result.and(closed)
+        result.and(self.leave().await)
     }
 
     async fn stay_connected(&mut self) -> Result<()> {
         let mut wait = SHORTEST_WAIT;
+        let mut lost = None;
         loop {
-            let Err(error) = self.once().await else {
-                return Ok(());
+            let mut stop = self.stop.clone();
+            let error = match self.once().await {
+                Ok(End::Stopped) => return Ok(()),
+                Ok(End::Moved) => {
+                    self.move_on().await;
+                    wait = SHORTEST_WAIT;
+                    continue;
+                }
+                Err(error) => error,
             };
-            if self.view.borrow().status.state == State::Connecting {
+            self.claims.settle();
+            let state = self.view.borrow().status.state;
+            if state == State::Connecting && self.patience == Patience::None {
                 return Err(error);
             }
-            if self.view.borrow().status.state == State::Connected {
+            if state == State::Connected {
                 wait = SHORTEST_WAIT;
+                lost = None;
             }
-            self.view.send_modify(|view| {
-                view.status.state = State::Reconnecting;
-                view.status.reason = Some(format!("{error:#}"));
-            });
+            self.show_failure(&error);
+            let lost = lost.get_or_insert_with(Instant::now);
+            if lost.elapsed() > GRACE && self.claims.are_shared() {
+                self.yield_claims();
+                *lost = Instant::now();
+            }
+            let elsewhere = self.leads_elsewhere();
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = stopped(&mut self.stop) => return Ok(()),
+                () = elsewhere => self.move_on().await,
+                () = stopped(&mut stop) => return Ok(()),
             }
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
-    /// One session from beginning to end; `Ok` when told to stop.
-    async fn once(&mut self) -> Result<()> {
+    /// One session from beginning to end.
+    async fn once(&mut self) -> Result<End> {
+        self.take_aim()?;
         let mut stop = self.stop.clone();
+        let elsewhere = self.leads_elsewhere();
         let begun = tokio::select! {
             begun = self.begin() => begun?,
-            () = stopped(&mut stop) => return Ok(()),
+            () = elsewhere => return Ok(End::Moved),
+            () = stopped(&mut stop) => return Ok(End::Stopped),
         };
         match begun {
             Begun::Direct(engine) => self.follow_direct(engine).await,
             Begun::Tunnel(attached) => self.follow(*attached).await,
         }
+    }
+
+    /// Finds out which engine is meant, unless that is known.
+    fn take_aim(&mut self) -> Result<()> {
+        if self.aim.is_some() {
+            return Ok(());
+        }
+        let choice = self.source.choose()?;
+        let target = self.source.target(choice.clone())?;
+        let engine = target.endpoint.identity();
+        self.claims.take(&target.name, &engine)?;
+        let key = self.keys.of(&engine)?;
+        self.view.send_modify(|view| {
+            view.status.name.clone_from(&target.name);
+            view.engine = Some(engine);
+        });
+        self.aim = Some(Aim {
+            choice,
+            target,
+            key,
+        });
+        Ok(())
+    }
+
+    /// Returns once the user has chosen another engine than this; never before one is known.
+    pub(super) fn leads_elsewhere(&self) -> impl Future<Output = ()> + 'static {
+        let source = self.source.clone();
+        let choice = self.aim.as_ref().map(|aim| aim.choice.clone());
+        async move {
+            match choice {
+                Some(choice) => source.leads_elsewhere(choice).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Leaves the engine the user has turned away from.
+    async fn move_on(&mut self) {
+        if let Err(error) = self.leave().await {
+            tracing::warn!("cannot undo all of the last engine's: {error:#}");
+        }
+        self.patience = Patience::UntilThere;
+        let name = self.source.name();
+        self.view.send_modify(|view| {
+            let connected_once = view.status.state != State::Connecting;
+            let reason = format!(
+                "the context leads elsewhere now, '{}' is left",
+                view.status.name
+            );
+            *view = View::new(&name);
+            view.status.reason = Some(reason);
+            if connected_once {
+                view.status.state = State::Reconnecting;
+            }
+        });
+    }
+
+    /// Undoes everything at both ends.
+    async fn leave(&mut self) -> Result<()> {
+        if self.debt == Debt::Goodbye {
+            self.take_leave().await;
+            self.debt = Debt::Nothing;
+        }
+        let closed = match self.link.take() {
+            Some(link) => link.close().await,
+            None => Ok(()),
+        };
+        self.claims.leave();
+        self.aim = None;
+        closed
+    }
+
+    /// Lets others have what an engine had that has been away for long.
+    fn yield_claims(&mut self) {
+        if let Some(link) = &mut self.link
+            && let Err(error) = link.withdraw()
+        {
+            tracing::warn!("routes to an engine that is gone may stay: {error:#}");
+            return;
+        }
+        self.claims.release();
+    }
+
+    fn show_failure(&self, error: &Error) {
+        self.view.send_modify(|view| {
+            let status = &mut view.status;
+            if status.state != State::Connecting {
+                status.state = State::Reconnecting;
+            }
+            status.absent = status.state == State::Connecting && is_absent(error);
+            status.reason = Some(format!("{error:#}"));
+        });
     }
 
     /// Says goodbye by a new session, because the last one broke before it
@@ -148,12 +288,13 @@ impl Connection {
     }
 
     async fn begin(&mut self) -> Result<Begun> {
-        let engine = Engine::connect(&self.target).await?;
+        let target = self.aim.as_ref().context("find the engine")?.target.clone();
+        let engine = Engine::connect(&target).await?;
         let version = engine.facts().await?.version;
         self.view
             .send_modify(|view| view.status.engine = Some(version));
         let networks = engine.networks().await?;
-        if self.link.is_none() && direct::is_direct(&self.target, &networks) {
+        if self.link.is_none() && direct::is_direct(&target, &networks) {
             return Ok(Begun::Direct(engine));
         }
         // Before anything is started: a host that cannot have an interface changes nothing.
@@ -163,11 +304,11 @@ impl Connection {
             server,
             container,
         } = server::open(&engine, &self.settings, &self.boot).await?;
+        self.claims.turn().await;
         self.debt = Debt::Goodbye;
-        session.send(&self.pair()?);
-        let paired = paired(&mut session).await?;
+        let paired = self.pair(&mut session).await?;
         self.keep_out(&paired, networks).await?;
-        let peer = self.meet(&paired, server.boot, &session).await?;
+        let peer = self.meet(&target, &paired, server.boot, &session).await?;
         self.show(&paired, server.version, peer);
         Ok(Begun::Tunnel(Box::new(Attached {
             engine,
@@ -179,19 +320,37 @@ impl Connection {
     }
 
     fn open_link(&mut self) -> Result<()> {
+        let aim = self.aim.as_ref().context("find the engine")?;
         if !self.link.as_ref().is_some_and(Link::is_open) {
-            self.link = Some(Link::open(&self.key)?);
+            self.link = Some(Link::open(&aim.key)?);
         }
         Ok(())
     }
 
-    fn pair(&self) -> Result<Message> {
+    /// Agrees on tunnel addresses that no other connection has.
+    async fn pair(&self, session: &mut Session) -> Result<Paired> {
+        for _ in 0..PAIRINGS {
+            session.send(&self.pairing()?);
+            let paired = paired(session).await?;
+            if self.claims.pair(&paired.prefixes) {
+                return Ok(paired);
+            }
+        }
+        bail!("pair with the server: other connections have all addresses it offers")
+    }
+
+    fn pairing(&self) -> Result<Message> {
         let link = self.link.as_ref().context("open the tunnel")?;
         let interface = Some(link.interface.as_str());
+        let others = self.claims.others();
+        let mut used = host::used(interface)?;
+        used.extend(others.prefixes.keys());
+        let mut candidates = host::candidates(interface, link.port)?;
+        candidates.retain(|it| !others.prefixes.keys().any(|net| net.contains(&it.ip())));
         Ok(Message::Pair {
-            public_key: self.key.public(),
-            used: host::used(interface)?,
-            candidates: host::candidates(interface, link.port)?,
+            public_key: link.public_key,
+            used,
+            candidates,
             port: link.port,
             udp: self.settings.policy != PathPolicy::Session,
         })
@@ -204,19 +363,23 @@ impl Connection {
         if link.has_server() {
             return Ok(());
         }
+        let others = self.claims.others();
         let input = Input {
             networks,
             host: host::describe(Some(&link.interface), None)?,
+            claims: others.claims(),
             filters: self.settings.filters.clone(),
             reach: Reach::Tunnel,
             ..Input::default()
         };
-        link.keep_out(paired, &plan::plan(&input).routes).await
+        link.keep_out(paired, &plan::plan(&input).routes, &others)
+            .await
     }
 
     /// Makes the server a peer and begins to dial it.
     async fn meet(
         &mut self,
+        target: &Target,
         paired: &Paired,
         boot: Option<String>,
         session: &Session,
@@ -224,7 +387,7 @@ impl Connection {
         let policy = self.settings.policy;
         let candidates = match policy {
             PathPolicy::Session => Vec::new(),
-            PathPolicy::Auto | PathPolicy::Udp => candidates(&self.target, paired).await,
+            PathPolicy::Auto | PathPolicy::Udp => candidates(target, paired).await,
         };
         let link = self.link.as_mut().context("open the tunnel")?;
         let peer = link.peer(paired, boot, policy).await?;

@@ -1,5 +1,6 @@
 //! What a connected client does: wake, list, plan, set; and stay in touch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +10,8 @@ use dtap_tunnel::session::{Attachment, Message};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::connection::{Attached, Connection, Debt, GOODBYE, stopped};
+use super::claims::Others;
+use super::connection::{Attached, Connection, Debt, End, GOODBYE, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network};
 use crate::host;
@@ -25,6 +27,10 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Events come in bursts (`compose up`); the first of a burst waits this long
 /// for the rest.
 const BURST: Duration = Duration::from_millis(30);
+/// Between two plans lies this many times what the last one cost, so that an engine with many events and containers
+/// keeps no core busy.
+const IDLE_SHARE: u32 = 4;
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Routes change in bursts, too, when a VPN comes up.
 const ROUTES_BURST: Duration = Duration::from_millis(200);
 /// The handshake takes two round trips of the session.
@@ -35,6 +41,10 @@ struct Follower {
     attached: Attached,
     generation: u64,
     wake: Option<Instant>,
+    /// When the last listing began.
+    listing_since: Instant,
+    /// No listing begins before.
+    rested: Instant,
     silent: Instant,
     path: Option<Path>,
 }
@@ -42,7 +52,7 @@ struct Follower {
 impl Connection {
     /// Keeps plan and engine equal until the session ends or the user has
     /// enough.
-    pub(super) async fn follow(&mut self, attached: Attached) -> Result<()> {
+    pub(super) async fn follow(&mut self, attached: Attached) -> Result<End> {
         let engine = attached.engine.clone();
         // Subscribe first, then list: nothing falls between.
         let mut events = engine.events().await?;
@@ -50,11 +60,16 @@ impl Connection {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = self.stop.clone();
+        let mut elsewhere = Box::pin(self.leads_elsewhere());
+        let claims = self.claims.clone();
+        let mut others = claims.others();
         let mut listing = Some(Box::pin(list(engine.clone())));
         let mut follower = Follower {
             attached,
             generation: 0,
             wake: None,
+            listing_since: Instant::now(),
+            rested: Instant::now(),
             silent: Instant::now() + SILENCE,
             path: None,
         };
@@ -70,9 +85,11 @@ impl Connection {
                 listed = listed => {
                     listing = None;
                     self.set(&mut follower, listed?).await?;
+                    follower.rest();
                 }
                 () = at(follower.wake), if idle => {
                     follower.wake = None;
+                    follower.listing_since = Instant::now();
                     listing = Some(Box::pin(list(engine.clone())));
                 }
                 event = events.next() => {
@@ -82,6 +99,10 @@ impl Connection {
                 changed = routes.changed() => {
                     changed.context("watch this host's routes")?;
                     follower.wake_within(ROUTES_BURST);
+                }
+                now = claims.changed(&others) => {
+                    others = now;
+                    follower.wake_within(Duration::ZERO);
                 }
                 message = follower.attached.session.recv() => {
                     let Some(message) = message? else {
@@ -97,18 +118,23 @@ impl Connection {
                 () = sleep_until(follower.silent) => {
                     bail!("nothing heard from the server for {} s", SILENCE.as_secs());
                 }
+                () = &mut elsewhere => {
+                    self.say_bye(follower.attached).await;
+                    return Ok(End::Moved);
+                }
                 () = stopped(&mut stop) => {
                     self.say_bye(follower.attached).await;
-                    return Ok(());
+                    return Ok(End::Stopped);
                 }
             }
         }
     }
 
     /// As [`Self::follow`], where there is nothing to set.
-    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<()> {
+    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<End> {
         let mut events = engine.events().await?;
         let mut stop = self.stop.clone();
+        let mut elsewhere = Box::pin(self.leads_elsewhere());
         loop {
             let (networks, containers) = list(engine.clone()).await?;
             let input = Input {
@@ -120,9 +146,11 @@ impl Connection {
                 ..Input::default()
             };
             let plan = plan::plan(&input);
+            self.claims.settle();
             self.view.send_modify(|view| {
                 view.status.state = State::Connected;
                 view.status.reason = None;
+                view.status.absent = false;
                 view.status.mode = Some("tunnel".to_owned());
                 view.status.path = Some("direct".to_owned());
                 view.status.networks = plan.networks;
@@ -130,7 +158,8 @@ impl Connection {
             });
             tokio::select! {
                 event = events.next() => event.context("follow the engine's events")??,
-                () = stopped(&mut stop) => return Ok(()),
+                () = &mut elsewhere => return Ok(End::Moved),
+                () = stopped(&mut stop) => return Ok(End::Stopped),
             };
             tokio::time::sleep(BURST).await;
         }
@@ -161,15 +190,21 @@ impl Connection {
             Some(Path::Udp(address)) => Some(address.ip()),
             Some(Path::Session) | None => None,
         };
-        let input = Input {
+        let mut input = Input {
             networks,
             containers,
             host: host::describe(Some(&link.interface), endpoint)?,
+            claims: BTreeMap::new(),
             filters: self.settings.filters.clone(),
             reach: Reach::Tunnel,
             server: Some(follower.attached.container.clone()),
         };
-        let plan = plan::plan(&input);
+        let mut others = Others::default();
+        let plan = self.claims.plan(endpoint, |now| {
+            others = now.clone();
+            input.claims = now.claims();
+            plan::plan(&input)
+        });
         for note in &plan.notes {
             tracing::info!("{note}");
         }
@@ -178,7 +213,9 @@ impl Connection {
             generation: follower.generation,
             attachments: attachments(&plan),
         });
-        link.set(&follower.attached.paired, &plan.routes).await?;
+        let paired = &follower.attached.paired;
+        link.set(paired, &plan.routes, &others).await?;
+        self.claims.keep(&plan.routes);
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;
             view.containers = plan.containers;
@@ -228,6 +265,7 @@ impl Connection {
         self.view.send_modify(|view| {
             view.status.state = State::Connected;
             view.status.reason = None;
+            view.status.absent = false;
             set_path(&mut view.status, status.path);
         });
         Ok(())
@@ -249,8 +287,15 @@ impl Connection {
 }
 
 impl Follower {
+    /// Called once a plan is set.
+    fn rest(&mut self) {
+        let cost = self.listing_since.elapsed();
+        self.rested = Instant::now() + (cost * IDLE_SHARE).min(LONGEST_PAUSE);
+        self.wake = self.wake.map(|wake| wake.max(self.rested));
+    }
+
     fn wake_within(&mut self, time: Duration) {
-        let latest = Instant::now() + time;
+        let latest = (Instant::now() + time).max(self.rested);
         self.wake = Some(self.wake.map_or(latest, |wake| wake.min(latest)));
     }
 }

@@ -13,12 +13,15 @@ use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, T
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
+use super::claims::Others;
+
 /// Lives as long as the connection, over all its sessions: routes stay while
 /// the engine restarts.
 pub(super) struct Link {
     pub(super) driver: Driver,
     pub(super) interface: String,
     pub(super) port: u16,
+    pub(super) public_key: PublicKey,
     router: Router,
     server: Option<Server>,
     driving: JoinHandle<std::io::Result<()>>,
@@ -50,6 +53,7 @@ impl Link {
             driver,
             interface,
             port,
+            public_key: key.public(),
             router,
             server: None,
             driving: tokio::spawn(driving),
@@ -100,21 +104,33 @@ impl Link {
         self.server.is_some()
     }
 
-    /// No datagram goes to or comes from what these routes will lead to.
-    pub(super) async fn keep_out(&self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
-        let inner = paired.prefixes.iter().chain(routes).copied().collect();
+    /// No datagram goes to or comes from what these routes, or those of others, lead to.
+    pub(super) async fn keep_out(
+        &self,
+        paired: &Paired,
+        routes: &BTreeSet<IpNet>,
+        others: &Others,
+    ) -> Result<()> {
+        let own = paired.prefixes.iter().chain(routes);
+        let inner = own.chain(others.prefixes.keys()).copied().collect();
         self.call(move |tunnel, _| tunnel.set_inner(inner)).await
     }
 
     /// Addresses, routes and cryptokey routing for this plan.
-    pub(super) async fn set(&mut self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
-        let inner: BTreeSet<_> = paired.prefixes.iter().chain(routes).copied().collect();
+    pub(super) async fn set(
+        &mut self,
+        paired: &Paired,
+        routes: &BTreeSet<IpNet>,
+        others: &Others,
+    ) -> Result<()> {
+        let own: BTreeSet<_> = paired.prefixes.iter().chain(routes).copied().collect();
+        let inner = own.iter().chain(others.prefixes.keys()).copied().collect();
         let local = paired.host.iter().copied().collect();
         let peer = self.server.as_ref().map(|server| server.peer);
         self.call(move |tunnel, _| {
             tunnel.set_local(local);
             if let Some(peer) = peer {
-                tunnel.set_allowed_ips(peer, &inner);
+                tunnel.set_allowed_ips(peer, &own);
             }
             tunnel.set_inner(inner);
         })
@@ -133,6 +149,13 @@ impl Link {
         self.router
             .set(&config)
             .context("set addresses and routes of this host")
+    }
+
+    /// Nothing is routed to the engine until the next plan.
+    pub(super) fn withdraw(&mut self) -> Result<()> {
+        self.router
+            .clear()
+            .context("clear addresses and routes of this host")
     }
 
     /// Where the peer's datagrams go now.

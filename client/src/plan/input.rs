@@ -1,5 +1,6 @@
 //! What a plan is computed from.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,6 +14,8 @@ pub struct Input {
     pub networks: Vec<Network>,
     pub containers: Vec<Container>,
     pub host: Host,
+    /// What this host's connections to other engines have taken, with the engine's name.
+    pub claims: BTreeMap<IpNet, String>,
     pub filters: Filters,
     pub reach: Reach,
     /// The ID of dtap's own server container, which is no destination.
