@@ -26,7 +26,9 @@ pub(crate) struct Listing {
 /// A container as `ls --json` shows it.
 #[derive(Serialize)]
 struct Entry<'a> {
-    engine: &'a str,
+    /// The connection's name, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine: Option<&'a str>,
     #[serde(flatten)]
     container: &'a ContainerState,
 }
@@ -46,8 +48,7 @@ pub(crate) async fn command(
         chosen(choice, &connected).await?
     };
     if json {
-        let entries: Vec<_> = listings.iter().flat_map(entries).collect();
-        say(&serde_json::to_string(&entries)?);
+        say(&serde_json::to_string(&entries(&listings))?);
     } else {
         print(&human(&listings));
     }
@@ -93,36 +94,39 @@ async fn listing(source: &Source, connected: &[Listing]) -> Result<Listing> {
     })
 }
 
-fn entries(listing: &Listing) -> impl Iterator<Item = Entry<'_>> {
-    listing.containers.iter().map(|container| Entry {
-        engine: &listing.name,
-        container,
-    })
+fn entries(listings: &[Listing]) -> Vec<Entry<'_>> {
+    let are_several = listings.len() > 1;
+    let of_one = |listing| {
+        let Listing {
+            name, containers, ..
+        }: &Listing = listing;
+        containers.iter().map(move |container| Entry {
+            engine: are_several.then_some(name.as_str()),
+            container,
+        })
+    };
+    listings.iter().flat_map(of_one).collect()
 }
 
 fn human(listings: &[Listing]) -> String {
-    let entries = || listings.iter().flat_map(entries);
-    if entries().next().is_none() {
+    let entries = entries(listings);
+    let Some(first) = entries.first() else {
         return "no containers\n".to_owned();
-    }
+    };
+    let engine = first.engine.map(|_| "ENGINE");
     let head = ["NAME", "NETWORK", "ADDRESS", "PORTS", "REACHABLE"];
-    let head = head.map(str::to_owned).to_vec();
-    let rows = entries().flat_map(|entry| {
-        let rows = lines(entry.container).into_iter().enumerate();
-        rows.map(move |(index, row)| {
-            let engine = if index == 0 { entry.engine } else { "" };
-            (engine.to_owned(), row)
-        })
-    });
-    let rows = std::iter::once(("ENGINE".to_owned(), head)).chain(rows);
-    let rows: Vec<_> = rows
-        .map(|(engine, mut row)| {
-            if listings.len() > 1 {
-                row.insert(0, engine);
+    let head = engine.into_iter().chain(head).map(str::to_owned);
+    let mut rows = vec![head.collect()];
+    for entry in &entries {
+        let mut lines = lines(entry.container);
+        for (index, line) in lines.iter_mut().enumerate() {
+            if let Some(engine) = entry.engine {
+                let engine = if index == 0 { engine } else { "" };
+                line.insert(0, engine.to_owned());
             }
-            row
-        })
-        .collect();
+        }
+        rows.extend(lines);
+    }
     table::render(&rows)
 }
 
@@ -195,13 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn the_json_of_a_container_names_its_engine_beside_its_own_fields() {
-        let a = listing("a", "web");
-        let entries: Vec<_> = entries(&a).collect();
-        let json = serde_json::to_value(entries).unwrap();
-        assert_eq!(json[0]["engine"], "a");
-        assert_eq!(json[0]["name"], "web");
-        assert_eq!(json[0]["reachable"], true);
-        assert_eq!(json[0]["ports"][0], "80/tcp");
+    fn the_json_names_the_engine_only_among_several() {
+        let listings = [listing("a", "web"), listing("b", "db")];
+        let json = |listings| serde_json::to_value(entries(listings)).unwrap();
+        let several = json(&listings);
+        assert_eq!(several[1]["engine"], "b");
+        assert_eq!(several[1]["name"], "db");
+        assert_eq!(several[1]["ports"][0], "80/tcp");
+        assert!(json(&listings[..1])[0].get("engine").is_none());
     }
 }
