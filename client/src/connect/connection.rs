@@ -18,7 +18,7 @@ use super::outlook::Patience;
 use super::view::View;
 use super::{direct, server};
 use crate::config::Settings;
-use crate::docker::{Choice, Endpoint, Engine, Network, Target, is_absent};
+use crate::docker::{Choice, Endpoint, Engine, Network, Presence, Target, is_absent};
 use crate::engines::Source;
 use crate::host;
 use crate::plan::{self, Input, Reach};
@@ -53,6 +53,8 @@ pub(super) struct Aim {
     pub(super) choice: Choice,
     target: Target,
     key: PrivateKey,
+    /// Whether its server has said that it is in this host's own network namespace.
+    is_direct: bool,
 }
 
 /// Why a connection that has not failed goes on no longer.
@@ -193,6 +195,7 @@ impl Connection {
             choice,
             target,
             key,
+            is_direct: false,
         });
         Ok(())
     }
@@ -294,9 +297,14 @@ impl Connection {
         self.view
             .send_modify(|view| view.status.engine = Some(version));
         let networks = engine.networks().await?;
-        if self.link.is_none() && direct::is_direct(&target, &networks) {
+        let is_known = self.aim.as_ref().is_some_and(|aim| aim.is_direct);
+        if is_known || self.link.is_none() && direct::is_direct(&target, &networks) {
             return Ok(Begun::Direct(engine));
         }
+        let before = match direct::is_possible(&networks) {
+            true => Some(engine.presence().await?),
+            false => None,
+        };
         // Before anything is started: a host that cannot have an interface changes nothing.
         self.open_link()?;
         let server::Opened {
@@ -304,6 +312,10 @@ impl Connection {
             server,
             container,
         } = server::open(&engine, &self.settings, &self.boot).await?;
+        if direct::is_shared_with(&server) {
+            self.do_without_server(session, &engine, before).await?;
+            return Ok(Begun::Direct(engine));
+        }
         self.claims.turn().await;
         self.debt = Debt::Goodbye;
         let paired = self.pair(&mut session).await?;
@@ -317,6 +329,38 @@ impl Connection {
             paired,
             peer,
         })))
+    }
+
+    /// There is nothing to tunnel, as it turns out: whatever was begun is undone.
+    async fn do_without_server(
+        &mut self,
+        mut session: Session,
+        engine: &Engine,
+        before: Option<Presence>,
+    ) -> Result<()> {
+        if let Some(aim) = &mut self.aim {
+            aim.is_direct = true;
+        }
+        session.send(&Message::Bye);
+        let answer = async {
+            while let Ok(Some(message)) = session.recv().await {
+                if message == Message::Bye {
+                    break;
+                }
+            }
+        };
+        // It has nothing to undo: its answer is mere politeness.
+        let _ = timeout(GOODBYE, answer).await;
+        drop(session);
+        if let Some(before) = before
+            && let Err(error) = engine.return_to(before).await
+        {
+            tracing::warn!("the server that is of no use here may stay: {error:#}");
+        }
+        match self.link.take() {
+            Some(link) => link.close().await,
+            None => Ok(()),
+        }
     }
 
     fn open_link(&mut self) -> Result<()> {
