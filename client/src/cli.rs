@@ -81,7 +81,7 @@ pub(crate) enum Command {
         state: StateDir,
         #[command(flatten)]
         engine: EngineChoice,
-        /// Remove its volume, its images, and this host's key and state, too
+        /// Remove its volume, its images, and this host's keys and state, too
         #[arg(long)]
         purge: bool,
     },
@@ -89,7 +89,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StateDir {
-    /// Directory of this client's key, lock and socket
+    /// Directory of this client's keys, lock and socket
     #[arg(
         id = "state_dir",
         long = "state-dir",
@@ -153,7 +153,7 @@ pub(crate) struct ConnectOptions {
     #[arg(long, env = "DTAP_NO_START_SERVER")]
     pub(crate) no_start_server: bool,
 
-    /// Directory of this client's key, lock and socket [default: /var/lib/dtap-client]
+    /// Directory of this client's keys, lock and socket [default: /var/lib/dtap-client]
     #[arg(long, value_name = "DIR", env = "DTAP_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 

@@ -9,6 +9,7 @@ mod link;
 mod outlook;
 mod report;
 mod server;
+mod stay;
 mod view;
 
 use std::process::ExitCode;

@@ -139,6 +139,31 @@ fn an_engine_that_does_not_run_is_followed_until_it_does() -> Result<()> {
 }
 
 #[test]
+fn an_engine_that_stays_away_gives_up_what_it_had() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let (a, b) = labs()?;
+    let web = b.container("web", &[])?.v4()?;
+    let client = Client::new(&a, "both");
+    client.connect(&["--context", "one", "--context", "two"])?;
+    assert!(!serves(a.mac_namespace(), web));
+    a.stop_dockerd()?;
+    keeps_promise(GIVEN_UP, "two has what one had", || {
+        serves(a.mac_namespace(), web)
+    });
+    a.start_dockerd()?;
+    wait_until(PATIENCE, "one is back", || {
+        state(&client, "one") == "connected"
+    });
+    let (verdict, reason) = state_of(&client.connection_to("one")?, "bridge");
+    assert_eq!(verdict, "conflict");
+    assert!(reason.contains("engine 'two' too"), "{reason}");
+    assert!(serves(a.mac_namespace(), web));
+    Ok(())
+}
+
+#[test]
 fn a_context_is_followed_to_another_engine_and_back() -> Result<()> {
     if !can_run() {
         return Ok(());
@@ -284,5 +309,7 @@ fn state_of(connection: &Value, network: &str) -> (String, String) {
 
 const NOTICED: Duration = Duration::from_secs(1);
 const FOLLOWED: Duration = Duration::from_secs(3);
+/// The grace of the server, and a little.
+const GIVEN_UP: Duration = Duration::from_secs(33);
 const AT_ONCE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,7 +11,8 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::claims::Others;
-use super::connection::{Attached, Connection, Debt, End, GOODBYE, stopped};
+use super::connection::{Attached, Connection, Debt, GOODBYE};
+use super::stay::{End, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network};
 use crate::host;
