@@ -7,6 +7,7 @@ mod direct;
 mod follow;
 mod link;
 mod outlook;
+mod pace;
 mod report;
 mod server;
 mod stay;

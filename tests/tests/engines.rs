@@ -122,8 +122,15 @@ fn an_engine_that_does_not_run_is_followed_until_it_does() -> Result<()> {
     });
     alone.disconnect()?;
 
-    a.stop_dockerd()?;
     b.stop_dockerd()?;
+    let servers = ["ps", "--all", "--filter", "label=dtap.server", "--quiet"];
+    assert_ne!(a.docker(&servers)?, "");
+    let uninstall = client.run(&["uninstall", "--context=two", "--context=one"]);
+    assert_eq!(uninstall.code, 1, "{uninstall:?}");
+    assert!(uninstall.stderr.contains("two: "), "{uninstall:?}");
+    assert_eq!(a.docker(&servers)?, "");
+
+    a.stop_dockerd()?;
     for arguments in [
         ["--context=one", "--context=two"],
         ["--detach", "--context=one,two"],
@@ -261,6 +268,20 @@ fn what_cannot_be_meant_is_said_and_changes_nothing() -> Result<()> {
             };
             misuse.commit(&a, &client)?;
         }
+    }
+    let variable = ["env", "DTAP_CONTEXT=one,nope"];
+    for (arguments, says) in [
+        (["connect", "--quiet"], "'nope'"),
+        // A flag wins over all variables.
+        (["connect", "--docker-host=garbage"], "'garbage'"),
+    ] {
+        let misuse = Misuse {
+            arguments: &arguments,
+            wrapper: &variable,
+            says: &[says],
+            ..Misuse::default()
+        };
+        misuse.commit(&a, &client)?;
     }
     Ok(())
 }

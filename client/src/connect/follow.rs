@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::claims::Others;
 use super::connection::{Attached, Connection, Debt, GOODBYE};
+use super::pace::Pace;
 use super::stay::{End, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network};
@@ -28,10 +29,6 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Events come in bursts (`compose up`); the first of a burst waits this long
 /// for the rest.
 const BURST: Duration = Duration::from_millis(30);
-/// Between two plans lies this many times what the last one cost, so that an engine with many events and containers
-/// keeps no core busy.
-const IDLE_SHARE: u32 = 4;
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Routes change in bursts, too, when a VPN comes up.
 const ROUTES_BURST: Duration = Duration::from_millis(200);
 /// The handshake takes two round trips of the session.
@@ -41,11 +38,7 @@ const HANDSHAKE_POLL: Duration = Duration::from_millis(5);
 struct Follower {
     attached: Attached,
     generation: u64,
-    wake: Option<Instant>,
-    /// When the last listing began.
-    listing_since: Instant,
-    /// No listing begins before.
-    rested: Instant,
+    pace: Pace,
     silent: Instant,
     path: Option<Path>,
 }
@@ -68,9 +61,7 @@ impl Connection {
         let mut follower = Follower {
             attached,
             generation: 0,
-            wake: None,
-            listing_since: Instant::now(),
-            rested: Instant::now(),
+            pace: Pace::begin(),
             silent: Instant::now() + SILENCE,
             path: None,
         };
@@ -86,24 +77,23 @@ impl Connection {
                 listed = listed => {
                     listing = None;
                     self.set(&mut follower, listed?).await?;
-                    follower.rest();
+                    follower.pace.planned();
                 }
-                () = at(follower.wake), if idle => {
-                    follower.wake = None;
-                    follower.listing_since = Instant::now();
+                () = follower.pace.due(), if idle => {
+                    follower.pace.listing();
                     listing = Some(Box::pin(list(engine.clone())));
                 }
                 event = events.next() => {
                     event.context("follow the engine's events")??;
-                    follower.wake_within(BURST);
+                    follower.pace.wake_within(BURST);
                 }
                 changed = routes.changed() => {
                     changed.context("watch this host's routes")?;
-                    follower.wake_within(ROUTES_BURST);
+                    follower.pace.wake_within(ROUTES_BURST);
                 }
                 now = claims.changed(&others) => {
                     others = now;
-                    follower.wake_within(Duration::ZERO);
+                    follower.pace.wake_within(Duration::ZERO);
                 }
                 message = follower.attached.session.recv() => {
                     let Some(message) = message? else {
@@ -279,25 +269,11 @@ impl Connection {
         let path = link.path(follower.attached.peer).await?;
         if path != follower.path {
             follower.path = path;
-            follower.wake_within(BURST);
+            follower.pace.wake_within(BURST);
             self.view
                 .send_modify(|view| set_path(&mut view.status, path));
         }
         Ok(())
-    }
-}
-
-impl Follower {
-    /// Called once a plan is set.
-    fn rest(&mut self) {
-        let cost = self.listing_since.elapsed();
-        self.rested = Instant::now() + (cost * IDLE_SHARE).min(LONGEST_PAUSE);
-        self.wake = self.wake.map(|wake| wake.max(self.rested));
-    }
-
-    fn wake_within(&mut self, time: Duration) {
-        let latest = (Instant::now() + time).max(self.rested);
-        self.wake = Some(self.wake.map_or(latest, |wake| wake.min(latest)));
     }
 }
 
@@ -315,11 +291,4 @@ fn attachments(plan: &Plan) -> Vec<Attachment> {
             masquerade: it.masquerade.clone(),
         })
         .collect()
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
