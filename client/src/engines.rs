@@ -84,23 +84,29 @@ impl Source {
         choice.target(&self.environment)
     }
 
-    /// Returns once the user has chosen an engine elsewhere.
+    /// Whether the user has chosen an engine elsewhere since.
     ///
     /// A context that cannot be read any more is no such choice, nor is a well-known engine that appears beside the
     /// one in use.
-    pub(crate) async fn leads_elsewhere(self, now: Choice) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            match self.choose() {
-                Ok(choice) if is_elsewhere(&now, &choice) => return,
-                Ok(_) => {}
-                Err(error) => tracing::debug!("cannot read the context now: {error:#}"),
+    pub(crate) fn is_elsewhere(&self, before: &Choice) -> bool {
+        match self.choose() {
+            Ok(now) => differ(before, &now),
+            Err(error) => {
+                tracing::debug!("cannot read the context now: {error:#}");
+                false
             }
+        }
+    }
+
+    /// Returns once that is so.
+    pub(crate) async fn leads_elsewhere(self, before: Choice) {
+        while !self.is_elsewhere(&before) {
+            tokio::time::sleep(LOOK).await;
         }
     }
 }
 
-fn is_elsewhere(before: &Choice, now: &Choice) -> bool {
+fn differ(before: &Choice, now: &Choice) -> bool {
     match (before, now) {
         (Choice::Named { endpoint: old, .. }, Choice::Named { endpoint: new, .. }) => old != new,
         (Choice::WellKnown, Choice::WellKnown) => false,

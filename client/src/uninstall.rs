@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::cli::{EngineChoice, StateDir};
 use crate::docker::{Engine, Environment};
 use crate::engines::{self, Source};
+use crate::status::Status;
 use crate::stdout::say;
 use crate::{control, privilege, state_dir};
 
@@ -16,6 +17,7 @@ pub(crate) async fn command(
     purge: bool,
 ) -> Result<ExitCode> {
     privilege::require_root("removing the tunnel")?;
+    let choice = choice.or(connected(state).await?);
     let sources = engines::sources(&choice.selections(), Environment::current()?)?;
     control::ask(&state.directory, control::Command::Disconnect).await?;
     let mut failures = Vec::new();
@@ -42,6 +44,16 @@ pub(crate) async fn command(
         say("removed volume, images, keys and state");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The engines of the running client.
+async fn connected(state: &StateDir) -> Result<EngineChoice> {
+    let Some(answer) = control::ask(&state.directory, control::Command::Status).await? else {
+        return Ok(EngineChoice::default());
+    };
+    let status: Status = serde_json::from_str(&answer).context("read the client's status")?;
+    let names = status.connections.iter().map(|it| it.name.as_str());
+    Ok(EngineChoice::of_connections(names))
 }
 
 async fn remove(source: &Source, purge: bool) -> Result<()> {

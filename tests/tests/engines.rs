@@ -110,6 +110,19 @@ fn an_engine_that_does_not_run_is_followed_until_it_does() -> Result<()> {
         state(&client, "two") == "connected"
     });
     assert_eq!(client.status()?["state"], "connected");
+    let servers = ["ps", "--all", "--filter", "label=dtap.server", "--quiet"];
+    assert!(
+        [&a, &b]
+            .iter()
+            .all(|it| it.docker(&servers).is_ok_and(|list| !list.is_empty()))
+    );
+    client.run(&["uninstall"]).text()?;
+    assert!(
+        [&a, &b]
+            .iter()
+            .all(|it| it.docker(&servers).is_ok_and(|list| list.is_empty()))
+    );
+    client.connect(&["--context", "one"])?;
     client.disconnect()?;
 
     b.stop_dockerd()?;
@@ -123,7 +136,6 @@ fn an_engine_that_does_not_run_is_followed_until_it_does() -> Result<()> {
     alone.disconnect()?;
 
     b.stop_dockerd()?;
-    let servers = ["ps", "--all", "--filter", "label=dtap.server", "--quiet"];
     assert_ne!(a.docker(&servers)?, "");
     let uninstall = client.run(&["uninstall", "--context=two", "--context=one"]);
     assert_eq!(uninstall.code, 1, "{uninstall:?}");
@@ -210,7 +222,7 @@ fn a_context_is_followed_to_another_engine_and_back() -> Result<()> {
         .restored(&b, AT_ONCE, "the context was rewritten")?;
 
     a.docker(&["context", "use", "one"])?;
-    wait_until(PATIENCE, "a is connected", || {
+    keeps_promise(FOLLOWED, "a is connected", || {
         state(&client, "one") == "connected"
     });
     assert_eq!(client.connection_to("one")?["host_address"], address);

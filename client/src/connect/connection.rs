@@ -111,9 +111,10 @@ impl Connection {
         if is_known || self.link.is_none() && direct::is_direct(&target, &networks) {
             return Ok(Begun::Direct(engine));
         }
-        let before = match direct::is_possible(&networks) {
-            true => Some(engine.presence().await?),
-            false => None,
+        let before = if direct::is_possible(&networks) {
+            Some(engine.presence().await?)
+        } else {
+            None
         };
         // Before anything is started: a host that cannot have an interface changes nothing.
         self.open_link()?;

@@ -26,6 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// As long as the server keeps what a silent client had. What this host has for an engine that stays away longer, others
 /// may have.
 const GRACE: Duration = Duration::from_secs(30);
+
 impl Connection {
     /// Connects and stays connected until told to stop; then, or if the first
     /// attempt fails and that is to end it, everything is undone.
@@ -63,10 +64,8 @@ impl Connection {
                 self.yield_claims();
                 *lost = Instant::now();
             }
-            let elsewhere = self.leads_elsewhere();
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = elsewhere => self.move_on().await,
                 () = stopped(&mut stop) => return Ok(()),
             }
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -75,6 +74,11 @@ impl Connection {
 
     /// One session from beginning to end.
     async fn once(&mut self) -> Result<End> {
+        if let Some(aim) = &self.aim
+            && self.source.is_elsewhere(&aim.choice)
+        {
+            return Ok(End::Moved);
+        }
         self.take_aim()?;
         let mut stop = self.stop.clone();
         let elsewhere = self.leads_elsewhere();
