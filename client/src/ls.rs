@@ -86,6 +86,7 @@ async fn listing(source: &Source, connected: &[Listing]) -> Result<Listing> {
     let mut containers = plan::plan(&input).containers;
     for container in &mut containers {
         container.reachable = false;
+        container.reason = Some("not connected".to_owned());
     }
     Ok(Listing {
         name: target.name,
@@ -132,8 +133,12 @@ fn human(listings: &[Listing]) -> String {
 
 /// One line per address, with the name on the first.
 fn lines(container: &ContainerState) -> Vec<Vec<String>> {
-    let reachable = if container.reachable { "yes" } else { "no" };
-    let first = [container.ports.join(" "), reachable.to_owned()];
+    let reachable = match &container.reason {
+        _ if container.reachable => "yes".to_owned(),
+        Some(reason) => format!("no: {reason}"),
+        None => "no".to_owned(),
+    };
+    let first = [container.ports.join(" "), reachable];
     if container.networks.is_empty() {
         let [ports, reachable] = first;
         let none = "-".to_owned();
@@ -177,6 +182,7 @@ mod tests {
             networks: Vec::new(),
             ports: vec!["80/tcp".into()],
             reachable: true,
+            reason: None,
         };
         Listing {
             name: name.into(),

@@ -32,6 +32,7 @@ mod place;
 mod privilege;
 mod programs;
 mod proxy;
+mod rootless;
 mod snapshot;
 
 pub use command::{Background, Output};
@@ -44,6 +45,7 @@ pub use namespace::Namespace;
 pub use packages::install;
 pub use privilege::{can_run, require_root};
 pub use proxy::ApiProxy;
+pub use rootless::Rootless;
 
 use dockerd::Dockerd;
 use gateway::Gateway;

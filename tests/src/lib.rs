@@ -20,6 +20,8 @@
 #[cfg(target_os = "linux")]
 pub mod capture;
 #[cfg(target_os = "linux")]
+pub mod churn;
+#[cfg(target_os = "linux")]
 pub mod client;
 #[cfg(target_os = "linux")]
 pub mod echo;
@@ -31,6 +33,8 @@ pub mod inside;
 pub mod lab;
 #[cfg(target_os = "linux")]
 pub mod machines;
+#[cfg(target_os = "linux")]
+pub mod matrix;
 #[cfg(target_os = "linux")]
 pub mod misuse;
 #[cfg(target_os = "linux")]

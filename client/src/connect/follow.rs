@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use dtap_net::router::RouteWatch;
 use dtap_tunnel::Path;
-use dtap_tunnel::session::{Attachment, Message};
+use dtap_tunnel::session::{Message, Problem};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -17,7 +17,7 @@ use super::stay::{End, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network};
 use crate::host;
-use crate::plan::{self, Input, Plan, Reach};
+use crate::plan::{self, Input, Reach};
 use crate::status::State;
 
 /// What the engine had at one moment.
@@ -29,6 +29,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Events come in bursts (`compose up`); the first of a burst waits this long
 /// for the rest.
 const BURST: Duration = Duration::from_millis(30);
+/// How long until the server is asked again for what it could not attach.
+const REFUSED_AGAIN: Duration = Duration::from_secs(2);
 /// Routes change in bursts, too, when a VPN comes up.
 const ROUTES_BURST: Duration = Duration::from_millis(200);
 /// The handshake takes two round trips of the session.
@@ -41,6 +43,8 @@ struct Follower {
     pace: Pace,
     silent: Instant,
     path: Option<Path>,
+    /// Networks the server could not attach, by ID, and why.
+    refused: BTreeMap<String, String>,
 }
 
 impl Connection {
@@ -64,6 +68,7 @@ impl Connection {
             pace: Pace::begin(),
             silent: Instant::now() + SILENCE,
             path: None,
+            refused: BTreeMap::new(),
         };
         loop {
             let idle = listing.is_none();
@@ -100,7 +105,7 @@ impl Connection {
                         bail!("the session with the server ended");
                     };
                     follower.silent = Instant::now() + SILENCE;
-                    self.hear(&follower, message).await?;
+                    self.hear(&mut follower, message).await?;
                 }
                 _ = heartbeat.tick() => {
                     follower.attached.session.send(&Message::Heartbeat);
@@ -188,6 +193,8 @@ impl Connection {
             claims: BTreeMap::new(),
             filters: self.settings.filters.clone(),
             reach: Reach::Tunnel,
+            refused: follower.refused.clone(),
+            server_addresses: follower.attached.paired.server.clone(),
             server: Some(follower.attached.container.clone()),
         };
         let mut others = Others::default();
@@ -202,7 +209,7 @@ impl Connection {
         follower.generation += 1;
         follower.attached.session.send(&Message::Plan {
             generation: follower.generation,
-            attachments: attachments(&plan),
+            attachments: plan.attachments,
         });
         let paired = &follower.attached.paired;
         link.set(paired, &plan.routes, &others).await?;
@@ -214,11 +221,14 @@ impl Connection {
         Ok(())
     }
 
-    async fn hear(&self, follower: &Follower, message: Message) -> Result<()> {
+    async fn hear(&self, follower: &mut Follower, message: Message) -> Result<()> {
         match message {
-            Message::PlanDone { problems, .. } => {
-                for problem in problems {
-                    tracing::warn!("{problem}");
+            Message::PlanDone {
+                generation,
+                problems,
+            } => {
+                if generation == follower.generation {
+                    follower.refuse(problems);
                 }
                 if self.view.borrow().status.state != State::Connected {
                     self.connected(follower).await?;
@@ -277,18 +287,20 @@ impl Connection {
     }
 }
 
-async fn list(engine: Engine) -> Result<Listed> {
-    tokio::try_join!(engine.networks(), engine.containers())
+impl Follower {
+    /// What the server cannot attach is not to be routed; what it can again, is. Its machine may change without an event,
+    /// so it is asked again.
+    fn refuse(&mut self, problems: Vec<Problem>) {
+        let refused = problems.into_iter().map(|it| (it.id, it.reason)).collect();
+        if self.refused != refused {
+            self.refused = refused;
+            self.pace.wake_within(BURST);
+        } else if !self.refused.is_empty() {
+            self.pace.wake_within(REFUSED_AGAIN);
+        }
+    }
 }
 
-fn attachments(plan: &Plan) -> Vec<Attachment> {
-    let attachments = plan.attachments.iter();
-    attachments
-        .map(|it| Attachment {
-            network: it.network.clone(),
-            interface: it.bridge.clone(),
-            subnets: it.subnets.clone(),
-            masquerade: it.masquerade.clone(),
-        })
-        .collect()
+async fn list(engine: Engine) -> Result<Listed> {
+    tokio::try_join!(engine.networks(), engine.containers())
 }

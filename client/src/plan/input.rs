@@ -18,6 +18,10 @@ pub struct Input {
     pub claims: BTreeMap<IpNet, String>,
     pub filters: Filters,
     pub reach: Reach,
+    /// Networks the server could not attach, by ID, with its reason.
+    pub refused: BTreeMap<String, String>,
+    /// The server's addresses in the tunnel, where containers on the host network answer.
+    pub server_addresses: Vec<IpAddr>,
     /// The ID of dtap's own server container, which is no destination.
     pub server: Option<String>,
 }

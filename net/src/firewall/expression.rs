@@ -69,14 +69,17 @@ pub(super) fn lower(rule: &[Statement]) -> Vec<Expression> {
     rule.iter().flat_map(instructions).collect()
 }
 
-/// A set key: an address alone, or an address and an interface.
-pub(super) fn key(address: IpAddr, bridge: Option<&str>) -> Vec<u8> {
-    let mut key = match address {
+/// The key of an address in a set.
+pub(super) fn address_key(address: IpAddr) -> Vec<u8> {
+    match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    key.extend(bridge.into_iter().flat_map(padded));
-    key
+    }
+}
+
+/// The key of an interface in a set.
+pub(super) fn interface_key(name: &str) -> Vec<u8> {
+    padded(name).to_vec()
 }
 
 fn instructions(statement: &Statement) -> Vec<Expression> {
@@ -108,6 +111,24 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             expressions.push(lookup(set));
             expressions
         }
+        Statement::Excluded(family, direction) => {
+            let (field, set) = match (family, direction) {
+                (Family::V4, Direction::Out) => (DESTINATION_4, Set::Excluded4),
+                (Family::V4, Direction::In) => (SOURCE_4, Set::Excluded4),
+                (Family::V6, Direction::Out) => (DESTINATION_6, Set::Excluded6),
+                (Family::V6, Direction::In) => (SOURCE_6, Set::Excluded6),
+            };
+            let mut expressions = of_family(*family);
+            expressions.extend([Expression::Load { field, to: REG_1 }, lookup(set)]);
+            expressions
+        }
+        Statement::ByFoothold(direction) => vec![
+            Expression::Meta {
+                key: direction.meta(),
+                to: REG_1,
+            },
+            lookup(Set::Footholds),
+        ],
         Statement::NeedsMasquerade(family) => {
             let (field, set) = match family {
                 Family::V4 => (DESTINATION_4, Set::Masquerade4),
@@ -117,22 +138,8 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             expressions.extend([Expression::Load { field, to: REG_1 }, lookup(set)]);
             expressions
         }
-        Statement::Established => vec![
-            Expression::Conntrack {
-                key: CtKeys::State as u32,
-                to: REG_1,
-            },
-            Expression::Bitwise {
-                register: REG_1,
-                mask: (CT_ESTABLISHED | CT_RELATED).to_ne_bytes().to_vec(),
-                xor: vec![0; 4],
-            },
-            Expression::Compare {
-                operator: CmpOps::Neq as u32,
-                register: REG_1,
-                value: vec![0; 4],
-            },
-        ],
+        Statement::Established => tracked_as(CT_ESTABLISHED | CT_RELATED),
+        Statement::New => tracked_as(CT_NEW),
         Statement::KeepSource(family) => {
             let field = match family {
                 Family::V4 => SOURCE_4,
@@ -192,6 +199,26 @@ fn flip(family: Family) -> Vec<Expression> {
         },
     ]);
     expressions
+}
+
+/// In one of the states of this mask.
+fn tracked_as(states: u32) -> Vec<Expression> {
+    vec![
+        Expression::Conntrack {
+            key: CtKeys::State as u32,
+            to: REG_1,
+        },
+        Expression::Bitwise {
+            register: REG_1,
+            mask: states.to_ne_bytes().to_vec(),
+            xor: vec![0; 4],
+        },
+        Expression::Compare {
+            operator: CmpOps::Neq as u32,
+            register: REG_1,
+            value: vec![0; 4],
+        },
+    ]
 }
 
 fn of_family(family: Family) -> Vec<Expression> {
@@ -274,6 +301,7 @@ const REG_2: u32 = Registers::Reg2 as u32;
 /// `NF_CT_STATE_BIT` of `enum ip_conntrack_info` in the kernel's `nf_conntrack_common.h`.
 const CT_ESTABLISHED: u32 = 1 << 1;
 const CT_RELATED: u32 = 1 << 2;
+const CT_NEW: u32 = 1 << 3;
 /// `enum nft_payload_csum_types` and `enum nft_payload_csum_flags` in the kernel's `nf_tables.h`.
 const CSUM_NONE: u32 = 0;
 const CSUM_INET: u32 = 1;

@@ -25,8 +25,13 @@ pub(super) enum Statement {
     /// The tunnel address, which is the source of what goes out by a bridge, is attached to that
     /// bridge.
     Attached(Family, Direction),
+    /// The container, which is the destination of what comes from the tunnel, is to be left alone.
+    Excluded(Family, Direction),
     /// The destination could not answer a tunnel address.
     NeedsMasquerade(Family),
+    /// By an interface whose containers answer the VM only.
+    ByFoothold(Direction),
+    New,
     Established,
     /// A decision to translate the source to what it is, so that no later chain decides otherwise.
     KeepSource(Family),
@@ -41,24 +46,33 @@ pub(super) enum Statement {
 pub(super) enum Set {
     Attached4,
     Attached6,
+    Excluded4,
+    Excluded6,
     Masquerade4,
     Masquerade6,
+    Footholds,
 }
 
 impl Set {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Attached4,
         Self::Attached6,
+        Self::Excluded4,
+        Self::Excluded6,
         Self::Masquerade4,
         Self::Masquerade6,
+        Self::Footholds,
     ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Attached4 => "attached4",
             Self::Attached6 => "attached6",
+            Self::Excluded4 => "excluded4",
+            Self::Excluded6 => "excluded6",
             Self::Masquerade4 => "masquerade4",
             Self::Masquerade6 => "masquerade6",
+            Self::Footholds => "footholds",
         }
     }
 
@@ -66,8 +80,9 @@ impl Set {
         match self {
             Self::Attached4 => "ipv4_addr . ifname",
             Self::Attached6 => "ipv6_addr . ifname",
-            Self::Masquerade4 => "ipv4_addr",
-            Self::Masquerade6 => "ipv6_addr",
+            Self::Excluded4 | Self::Masquerade4 => "ipv4_addr",
+            Self::Excluded6 | Self::Masquerade6 => "ipv6_addr",
+            Self::Footholds => "ifname",
         }
     }
 }
@@ -75,7 +90,9 @@ impl Set {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
     Prerouting,
+    Input,
     Forward,
+    Output,
     Postrouting,
 }
 
@@ -124,6 +141,22 @@ impl Ruleset {
                     rules: flip,
                 },
                 Chain {
+                    name: "input",
+                    kind: "filter",
+                    hook: Hook::Input,
+                    priority: -10,
+                    priority_name: "filter - 10",
+                    rules: vec![strangers(Direction::In)],
+                },
+                Chain {
+                    name: "output",
+                    kind: "filter",
+                    hook: Hook::Output,
+                    priority: -10,
+                    priority_name: "filter - 10",
+                    rules: vec![strangers(Direction::Out)],
+                },
+                Chain {
                     name: "forward",
                     kind: "filter",
                     hook: Hook::Forward,
@@ -151,6 +184,15 @@ pub(super) fn accept(direction: Direction, interface: &str) -> Vec<Statement> {
         Statement::Interface(direction, interface.to_owned()),
         Statement::Counter,
         Statement::Accept,
+    ]
+}
+
+/// Footholds are for the tunnel: the VM and those containers could not talk to each other without them, and still cannot.
+fn strangers(direction: Direction) -> Vec<Statement> {
+    vec![
+        Statement::ByFoothold(direction),
+        Statement::New,
+        Statement::Drop,
     ]
 }
 
@@ -187,9 +229,20 @@ impl Rules {
                 ]
             })
         };
+        let excluded = |tunnel: &Statement, direction| {
+            FAMILIES.map(|family| {
+                vec![
+                    tunnel.clone(),
+                    Statement::Excluded(family, direction),
+                    Statement::Drop,
+                ]
+            })
+        };
         let mut rules = Vec::new();
+        rules.extend(excluded(&self.from_tunnel, Direction::Out));
         rules.extend(attached(&self.from_tunnel, Direction::Out));
         rules.push(vec![self.from_tunnel.clone(), Statement::Drop]);
+        rules.extend(excluded(&self.to_tunnel, Direction::In));
         rules.extend(attached(&self.to_tunnel, Direction::In));
         rules.push(vec![
             self.to_tunnel.clone(),
@@ -197,6 +250,8 @@ impl Rules {
             Statement::Accept,
         ]);
         rules.push(vec![self.to_tunnel.clone(), Statement::Drop]);
+        let by_foothold = [Direction::In, Direction::Out].map(Statement::ByFoothold);
+        rules.extend(by_foothold.map(|it| vec![it, Statement::Drop]));
         rules
     }
 
@@ -210,7 +265,15 @@ impl Rules {
                 Statement::Masquerade,
             ]
         });
-        keep.into_iter().chain(masquerade).collect()
+        let by_foothold = vec![
+            self.from_tunnel.clone(),
+            Statement::ByFoothold(Direction::Out),
+            Statement::Masquerade,
+        ];
+        keep.into_iter()
+            .chain(masquerade)
+            .chain([by_foothold])
+            .collect()
     }
 }
 
@@ -234,7 +297,9 @@ impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hook = match self.hook {
             Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
             Hook::Forward => "forward",
+            Hook::Output => "output",
             Hook::Postrouting => "postrouting",
         };
         writeln!(f, "\tchain {} {{", self.name)?;
@@ -265,6 +330,18 @@ impl fmt::Display for Statement {
                 };
                 write!(f, "{ip} {field} . {} @{}", bridge.key(), set.name())
             }
+            Self::Excluded(family, direction) => {
+                let (ip, set) = family.names(Set::Excluded4, Set::Excluded6);
+                let field = match direction {
+                    Direction::In => "saddr",
+                    Direction::Out => "daddr",
+                };
+                write!(f, "{ip} {field} @{}", set.name())
+            }
+            Self::ByFoothold(direction) => {
+                write!(f, "{} @{}", direction.key(), Set::Footholds.name())
+            }
+            Self::New => f.write_str("ct state new"),
             Self::NeedsMasquerade(family) => {
                 let (ip, set) = family.names(Set::Masquerade4, Set::Masquerade6);
                 write!(f, "{ip} daddr @{}", set.name())
