@@ -46,6 +46,9 @@ pub(crate) fn sources(selections: &[Selection], environment: Environment) -> Res
         };
         if let Choice::Named { endpoint, .. } = source.choose()? {
             let twin = known.insert(endpoint.identity(), selection);
+            if twin == Some(selection) {
+                bail!("{} is named twice: name it once", described(selection));
+            }
             if let Some(twin) = twin {
                 bail!(
                     "{} and {} are the same engine at {endpoint}: name it once",
@@ -184,6 +187,14 @@ mod tests {
         for words in ["context 'a'", "link.sock'", "the same engine", "once"] {
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn the_same_name_twice_is_refused_too() {
+        let home = tempfile::tempdir().unwrap();
+        let twice = [host("ssh://vm"), host("ssh://vm")];
+        let error = sources(&twice, environment(home.path())).unwrap_err();
+        assert_eq!(error.to_string(), "'ssh://vm' is named twice: name it once");
     }
 
     #[test]

@@ -269,7 +269,7 @@ fn what_cannot_be_meant_is_said_and_changes_nothing() -> Result<()> {
         ),
         (
             vec!["--docker-host", &of_b, "--docker-host", &of_b],
-            vec!["the same engine", "name it once"],
+            vec!["is named twice", "name it once"],
         ),
     ] {
         for detach in [["--detach"].as_slice(), &[]] {
