@@ -15,7 +15,9 @@ use crate::plan::{Filters, Maps};
 /// What `connect` goes by.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) engine: Selection,
+    /// At least one.
+    pub(crate) engines: Vec<Selection>,
+    pub(crate) waits: bool,
     pub(crate) filters: Filters,
     pub(crate) maps: Maps,
     pub(crate) policy: PathPolicy,
@@ -29,8 +31,9 @@ pub(crate) struct Settings {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct File {
-    context: Option<String>,
-    docker_host: Option<String>,
+    context: Names,
+    docker_host: Names,
+    wait: bool,
     include: Vec<String>,
     exclude: Vec<String>,
     map: Vec<String>,
@@ -40,6 +43,29 @@ struct File {
     no_start_server: bool,
     state_dir: Option<PathBuf>,
     timeout: Option<f64>,
+}
+
+/// One name, or a list of names.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a name or a list of names")]
+enum Names {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+impl From<Names> for Vec<String> {
+    fn from(names: Names) -> Self {
+        match names {
+            Names::One(name) => vec![name],
+            Names::Several(names) => names,
+        }
+    }
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,14 +84,8 @@ impl Settings {
     }
 
     fn merge(options: &ConnectOptions, file: File) -> Result<Self> {
-        let engine = match options.engine.selection() {
-            Selection::Default => EngineChoice {
-                context: file.context,
-                docker_host: file.docker_host,
-            }
-            .selection(),
-            chosen @ (Selection::Context(_) | Selection::Host(_)) => chosen,
-        };
+        let named = EngineChoice::new(file.context.into(), file.docker_host.into());
+        let engine = options.engine.clone().or(named);
         match options.mode.or(file.mode).unwrap_or(Mode::Auto) {
             Mode::Auto | Mode::Tunnel => {}
         }
@@ -75,7 +95,8 @@ impl Settings {
             None => DEFAULT_TIMEOUT,
         };
         Ok(Self {
-            engine,
+            engines: engine.selections(),
+            waits: options.wait || file.wait,
             filters: Filters {
                 include: chosen(&options.include, &file.include)?,
                 exclude: chosen(&options.exclude, &file.exclude)?,
@@ -150,10 +171,36 @@ mod tests {
     fn flags_win_over_the_file() {
         let file = "context = 'colima'\npath = 'udp'\ninclude = ['web']\ntimeout = 5";
         let settings = settings(&["--path", "session", "--include", "db*"], file).unwrap();
-        assert_eq!(settings.engine, Selection::Context("colima".into()));
+        assert_eq!(settings.engines, [Selection::Context("colima".into())]);
         assert_eq!(settings.policy, PathPolicy::Session);
         assert_eq!(settings.filters.include, ["db*".parse().unwrap()]);
         assert_eq!(settings.timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_file_names_one_engine_or_several() {
+        let file = "context = ['a', 'b']\ndocker-host = 'ssh://vm'\nwait = true";
+        let several = settings(&[], file).unwrap();
+        let expected = [
+            Selection::Context("a".into()),
+            Selection::Context("b".into()),
+            Selection::Host("ssh://vm".into()),
+        ];
+        assert_eq!(several.engines, expected);
+        assert!(several.waits);
+        let one = settings(&["--docker-host", "unix:///x.sock"], file).unwrap();
+        assert_eq!(one.engines, [Selection::Host("unix:///x.sock".into())]);
+        let default = settings(&[], "").unwrap();
+        assert_eq!(default.engines, [Selection::Default]);
+    }
+
+    #[test]
+    fn an_engine_that_is_no_name_is_refused() {
+        let error = settings(&[], "context = 5").unwrap_err();
+        assert!(
+            format!("{error:#}").contains("a list of names"),
+            "{error:#}"
+        );
     }
 
     #[test]

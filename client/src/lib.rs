@@ -18,6 +18,7 @@ mod config;
 mod connect;
 mod control;
 pub mod docker;
+mod engines;
 mod host;
 mod image;
 mod ls;
@@ -61,13 +62,13 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             state,
             engine,
             json,
-        } => ls::command(&state, &engine, json).await,
+        } => ls::command(&state, engine, json).await,
         Command::Image { arch } => image::command(arch),
         Command::Uninstall {
             state,
             engine,
             purge,
-        } => uninstall::command(&state, &engine, purge).await,
+        } => uninstall::command(&state, engine, purge).await,
     }
 }
 

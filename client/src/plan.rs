@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dtap_tunnel::session::Attachment;
 use ipnet::IpNet;
 
-pub use filter::{Filter, Filters, MalformedFilter};
+pub use filter::{Filter, Filters, MalformedFilter, Unmatched};
 pub use input::{Host, HostRoute, Input, Memory, Reach};
 pub use map::{MalformedMap, Map, Maps, OverlappingMaps};
 pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};

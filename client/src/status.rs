@@ -42,6 +42,9 @@ pub(crate) struct ConnectionStatus {
     /// Why it is not connected; a connection that is has no such field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Its engine does not run yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) absent: bool,
     pub(crate) mode: Option<String>,
     pub(crate) interface: Option<String>,
     pub(crate) path: Option<String>,
@@ -117,6 +120,12 @@ pub(crate) async fn command(state: &StateDir, json: bool, watch: bool) -> Result
         }
         tokio::time::sleep(REFRESH).await;
     }
+}
+
+/// As serde wants it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// From good to bad; the worst connection decides.

@@ -10,7 +10,10 @@ use dtap_tunnel::session::{Message, Problem};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::connection::{Attached, Connection, Debt, GOODBYE, stopped};
+use super::claims::Others;
+use super::connection::{Attached, Connection, Debt, GOODBYE};
+use super::pace::Pace;
+use super::stay::{End, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network};
 use crate::plan::{self, Input, Plan, Reach};
@@ -37,7 +40,7 @@ const HANDSHAKE_POLL: Duration = Duration::from_millis(5);
 struct Follower {
     attached: Attached,
     generation: u64,
-    wake: Option<Instant>,
+    pace: Pace,
     silent: Instant,
     path: Option<Path>,
     /// Networks the server could not attach, by ID, and why.
@@ -47,7 +50,7 @@ struct Follower {
 impl Connection {
     /// Keeps plan and engine equal until the session ends or the user has
     /// enough.
-    pub(super) async fn follow(&mut self, attached: Attached) -> Result<()> {
+    pub(super) async fn follow(&mut self, attached: Attached) -> Result<End> {
         let engine = attached.engine.clone();
         // Subscribe first, then list: nothing falls between.
         let mut events = engine.events().await?;
@@ -55,11 +58,14 @@ impl Connection {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = self.stop.clone();
+        let mut elsewhere = Box::pin(self.leads_elsewhere());
+        let claims = self.claims.clone();
+        let mut others = claims.others();
         let mut listing = Some(Box::pin(list(engine.clone())));
         let mut follower = Follower {
             attached,
             generation: 0,
-            wake: None,
+            pace: Pace::begin(),
             silent: Instant::now() + SILENCE,
             path: None,
             refused: BTreeMap::new(),
@@ -76,18 +82,23 @@ impl Connection {
                 listed = listed => {
                     listing = None;
                     self.set(&mut follower, listed?).await?;
+                    follower.pace.planned();
                 }
-                () = at(follower.wake), if idle => {
-                    follower.wake = None;
+                () = follower.pace.due(), if idle => {
+                    follower.pace.listing();
                     listing = Some(Box::pin(list(engine.clone())));
                 }
                 event = events.next() => {
                     event.context("follow the engine's events")??;
-                    follower.wake_within(BURST);
+                    follower.pace.wake_within(BURST);
                 }
                 changed = routes.changed() => {
                     changed.context("watch this host's routes")?;
-                    follower.wake_within(ROUTES_BURST);
+                    follower.pace.wake_within(ROUTES_BURST);
+                }
+                now = claims.changed(&others) => {
+                    others = now;
+                    follower.pace.wake_within(Duration::ZERO);
                 }
                 message = follower.attached.session.recv() => {
                     let Some(message) = message? else {
@@ -103,18 +114,23 @@ impl Connection {
                 () = sleep_until(follower.silent) => {
                     bail!("nothing heard from the server for {} s", SILENCE.as_secs());
                 }
+                () = &mut elsewhere => {
+                    self.say_bye(follower.attached).await;
+                    return Ok(End::Moved);
+                }
                 () = stopped(&mut stop) => {
                     self.say_bye(follower.attached).await;
-                    return Ok(());
+                    return Ok(End::Stopped);
                 }
             }
         }
     }
 
     /// As [`Self::follow`], where there is nothing to set.
-    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<()> {
+    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<End> {
         let mut events = engine.events().await?;
         let mut stop = self.stop.clone();
+        let mut elsewhere = Box::pin(self.leads_elsewhere());
         loop {
             let (networks, containers) = list(engine.clone()).await?;
             let input = Input {
@@ -126,9 +142,11 @@ impl Connection {
                 ..Input::default()
             };
             let plan = plan::plan(&input);
+            self.claims.settle();
             self.view.send_modify(|view| {
                 view.status.state = State::Connected;
                 view.status.reason = None;
+                view.status.absent = false;
                 view.status.mode = Some("tunnel".to_owned());
                 view.status.path = Some("direct".to_owned());
                 view.status.networks = plan.networks;
@@ -136,7 +154,8 @@ impl Connection {
             });
             tokio::select! {
                 event = events.next() => event.context("follow the engine's events")??,
-                () = stopped(&mut stop) => return Ok(()),
+                () = &mut elsewhere => return Ok(End::Moved),
+                () = stopped(&mut stop) => return Ok(End::Stopped),
             };
             tokio::time::sleep(BURST).await;
         }
@@ -167,16 +186,21 @@ impl Connection {
             Some(Path::Udp(address)) => Some(address.ip()),
             Some(Path::Session) | None => None,
         };
-        let input = Input {
+        let mut input = Input {
             networks,
             containers,
             host: host::describe(Some(&link.interface), endpoint)?,
             refused: follower.refused.clone(),
             server_addresses: follower.attached.paired.server.clone(),
             server: Some(follower.attached.container.clone()),
-            ..self.wishes(&follower.attached.paired)
+            ..self.wishes(&follower.attached.paired, &Others::default())
         };
-        let plan = plan::plan(&input);
+        let mut others = Others::default();
+        let plan = self.claims.plan(endpoint, |now| {
+            others = now.clone();
+            input.claims = now.claims();
+            plan::plan(&input)
+        });
         self.remember(&plan);
         for note in &plan.notes {
             tracing::info!("{note}");
@@ -187,7 +211,9 @@ impl Connection {
             attachments: plan.attachments.clone(),
         });
         let link = self.link.as_mut().context("open the tunnel")?;
-        link.set(&follower.attached.paired, &plan, endpoint).await?;
+        let paired = &follower.attached.paired;
+        link.set(paired, &plan, endpoint, &others).await?;
+        self.claims.keep(&plan.routes);
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;
             view.containers = plan.containers;
@@ -255,6 +281,7 @@ impl Connection {
         self.view.send_modify(|view| {
             view.status.state = State::Connected;
             view.status.reason = None;
+            view.status.absent = false;
             set_path(&mut view.status, status.path);
         });
         Ok(())
@@ -267,7 +294,7 @@ impl Connection {
         let path = link.path(follower.attached.peer).await?;
         if path != follower.path {
             follower.path = path;
-            follower.wake_within(BURST);
+            follower.pace.wake_within(BURST);
             self.view
                 .send_modify(|view| set_path(&mut view.status, path));
         }
@@ -287,25 +314,13 @@ impl Follower {
         let refused = refused.map(|it| (it.id, reason(it.reason))).collect();
         if self.refused != refused {
             self.refused = refused;
-            self.wake_within(BURST);
+            self.pace.wake_within(BURST);
         } else if !self.refused.is_empty() {
-            self.wake_within(REFUSED_AGAIN);
+            self.pace.wake_within(REFUSED_AGAIN);
         }
-    }
-
-    fn wake_within(&mut self, time: Duration) {
-        let latest = Instant::now() + time;
-        self.wake = Some(self.wake.map_or(latest, |wake| wake.min(latest)));
     }
 }
 
 async fn list(engine: Engine) -> Result<Listed> {
     tokio::try_join!(engine.networks(), engine.containers())
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }

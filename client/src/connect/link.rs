@@ -13,6 +13,7 @@ use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, T
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
+use super::claims::Others;
 use crate::plan::Plan;
 
 /// Lives as long as the connection, over all its sessions: routes stay while
@@ -21,6 +22,7 @@ pub(super) struct Link {
     pub(super) driver: Driver,
     pub(super) interface: String,
     pub(super) port: u16,
+    pub(super) public_key: PublicKey,
     router: Router,
     server: Option<Server>,
     driving: JoinHandle<std::io::Result<()>>,
@@ -52,6 +54,7 @@ impl Link {
             driver,
             interface,
             port,
+            public_key: key.public(),
             router,
             server: None,
             driving: tokio::spawn(driving),
@@ -102,23 +105,29 @@ impl Link {
         self.server.is_some()
     }
 
-    /// No datagram goes to or comes from what this plan leads to.
-    pub(super) async fn keep_out(&self, paired: &Paired, plan: &Plan) -> Result<()> {
-        let inner = inner(paired, plan, None);
+    /// No datagram goes to or comes from what this plan, or those of others, lead to.
+    pub(super) async fn keep_out(
+        &self,
+        paired: &Paired,
+        plan: &Plan,
+        others: &Others,
+    ) -> Result<()> {
+        let inner = inner(paired, plan, None, others);
         self.call(move |tunnel, _| tunnel.set_inner(inner)).await
     }
 
-    /// Addresses, routes and cryptokey routing for this plan, which was made for this endpoint.
+    /// Addresses, routes and cryptokey routing for this plan, which was made for this endpoint, beside those of others.
     pub(super) async fn set(
         &mut self,
         paired: &Paired,
         plan: &Plan,
         endpoint: Option<IpAddr>,
+        others: &Others,
     ) -> Result<()> {
         let allowed = plan.subnets().into_iter().chain(paired.prefixes.clone());
         let allowed = allowed.collect();
         let translations = plan.translations.clone();
-        let inner = inner(paired, plan, endpoint);
+        let inner = inner(paired, plan, endpoint, others);
         let local = paired.host.iter().copied().collect();
         let peer = self.server.as_ref().map(|server| server.peer);
         // All at once, and before any route leads there.
@@ -145,6 +154,13 @@ impl Link {
         self.router
             .set(&config)
             .context("set addresses and routes of this host")
+    }
+
+    /// Nothing is routed to the engine until the next plan.
+    pub(super) fn withdraw(&mut self) -> Result<()> {
+        self.router
+            .clear()
+            .context("clear addresses and routes of this host")
     }
 
     /// Where the peer's datagrams go now.
@@ -181,9 +197,17 @@ impl Link {
 /// Mapped subnets by their own prefixes, too: whoever answers there may be a
 /// container. But not around the live endpoint, which was there before: no
 /// route leads it into the tunnel.
-fn inner(paired: &Paired, plan: &Plan, endpoint: Option<IpAddr>) -> BTreeSet<IpNet> {
+fn inner(
+    paired: &Paired,
+    plan: &Plan,
+    endpoint: Option<IpAddr>,
+    others: &Others,
+) -> BTreeSet<IpNet> {
     let holds_endpoint = |subnet: &&IpNet| endpoint.is_some_and(|it| subnet.contains(&it));
     let mapped = plan.translations.keys().filter(|it| !holds_endpoint(it));
-    let others = paired.prefixes.iter().chain(&plan.routes);
-    others.chain(mapped).copied().collect()
+    let own = paired.prefixes.iter().chain(&plan.routes);
+    own.chain(mapped)
+        .chain(others.prefixes.keys())
+        .copied()
+        .collect()
 }

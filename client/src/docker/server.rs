@@ -299,7 +299,7 @@ fn health(state: &ContainerState) -> Option<Health> {
 
 pub(super) const SERVER_LABEL: &str = "dtap.server";
 const NAMES: [&str; 3] = ["dtap", "dtap-server", "dtap-server-2"];
-const VOLUME: &str = "dtap";
+pub(super) const VOLUME: &str = "dtap";
 const STATE_DIRECTORY: &str = "/var/lib/dtap";
 const TUN: &str = "/dev/net/tun";
 

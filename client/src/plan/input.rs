@@ -14,6 +14,8 @@ pub struct Input {
     pub networks: Vec<Network>,
     pub containers: Vec<Container>,
     pub host: Host,
+    /// What this host's connections to other engines have taken, with the engine's name.
+    pub claims: BTreeMap<IpNet, String>,
     pub filters: Filters,
     pub reach: Reach,
     /// Networks the server could not attach, by ID, with its reason.

@@ -31,7 +31,7 @@ pub(super) fn decide(input: &Input) -> Vec<Decision<'_>> {
     networks.sort_by_key(|it| (&it.name, &it.id));
     let mut subnets = Subnets {
         input,
-        reserved: Reserved::new(&input.host),
+        reserved: Reserved::new(&input.host, &input.claims),
         mapping: Mapping::new(input),
         claimed: BTreeMap::new(),
     };

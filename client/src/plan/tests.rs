@@ -1,5 +1,6 @@
 //! The cases that have names, and what holds for every input.
 
+mod claims;
 mod containers;
 mod maps;
 mod properties;

@@ -217,6 +217,19 @@ proptest! {
     }
 
     #[test]
+    fn two_engines_never_route_the_same(first in input(), second in input()) {
+        let first = plan(&first).routes;
+        let claims = first.iter().map(|route| (*route, "first".to_owned())).collect();
+        let second = plan(&Input { claims, ..second }).routes;
+
+        for one in &first {
+            for other in &second {
+                prop_assert!(!one.contains(other) && !other.contains(one), "{one} and {other}");
+            }
+        }
+    }
+
+    #[test]
     fn neither_a_second_time_nor_another_order_changes_a_plan(input in input()) {
         let mut reversed = input.clone();
         reversed.networks.reverse();
