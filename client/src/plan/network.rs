@@ -130,6 +130,9 @@ impl<'a> Subnets<'a> {
     fn route(&mut self, decision: &mut Decision<'a>, subnet: IpNet, route: IpNet) {
         self.claimed.insert(subnet, &decision.network.name);
         decision.attached.insert(subnet);
+        if let Some(reason) = self.input.contested.get(&route) {
+            return decision.reject(Reachability::Conflict, reason.clone());
+        }
         if let Some(reason) = self.input.refused.get(&decision.network.id) {
             decision.state.state = Reachability::Unsupported;
             decision.state.reason = Some(reason.clone());
