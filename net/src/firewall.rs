@@ -8,23 +8,25 @@
 //! ```
 //!
 //! The accepts open everything; `forward` narrows that to what is attached, since a drop is final
-//! in whichever table it stands. Everything that changes with a network is an element of a set, so
+//! in whichever table it stands, those of `iptables-legacy` included. Everything that changes with a network is an element of a set, so
 //! that one network never touches another's. Nothing here needs `iptables` or `nft`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use nix::sys::socket::SockProtocol;
 
 use crate::announcements::Announcements;
 use crate::netlink::{Socket, subscribe};
+use legacy::Filter;
 use plan::Change;
 
 mod codec;
 mod expression;
 mod kernel;
+mod legacy;
 mod plan;
 mod ruleset;
 
@@ -46,39 +48,81 @@ pub struct FirewallConfig {
 }
 
 /// The owner of the table `inet dtap` and of the accepts in the tables of others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Firewall {
-    /// What was last found in place, and in which generation of the ruleset.
-    intact: Option<(u32, FirewallConfig)>,
+    /// See [`XTABLES_LOCK`].
+    lock: PathBuf,
+    intact: Option<Intact>,
+    is_legacy: bool,
+}
+
+/// What was last found in place, and in which generation of the ruleset.
+#[derive(Debug)]
+struct Intact {
+    settled: Settled,
+    config: FirewallConfig,
 }
 
 impl Firewall {
-    /// A firewall that is not set.
+    /// A firewall that is not set. `lock` is the machine's [`XTABLES_LOCK`].
     ///
     /// # Errors
     /// The kernel has no nf_tables, or the process no `CAP_NET_ADMIN`.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(lock: &Path) -> io::Result<Self> {
         kernel::generation(&mut open()?)
             .map_err(|error| io::Error::new(error.kind(), format!("use nf_tables: {error}")))?;
-        Ok(Self::default())
+        Ok(Self {
+            lock: lock.to_owned(),
+            intact: None,
+            is_legacy: false,
+        })
     }
 
     /// Makes the ruleset what `config` says, wherever it differs, in one transaction. Costs one
-    /// question to the kernel while nobody has changed any ruleset since the last call.
+    /// question to the kernel while nobody has changed any ruleset since the last call, and a look
+    /// at each legacy table by which an engine filters. Those are left alone where
+    /// [`Self::obstacle`] says so.
     ///
     /// # Errors
     /// `InvalidInput` for a name no interface can have; what the kernel refuses, with everything
     /// left as it was.
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
-        let mut socket = open()?;
-        if self.intact == Some((kernel::generation(&mut socket)?, config.clone())) {
+        let settled = self.settle(config)?;
+        self.is_legacy = false;
+        if settled.has_docker {
             return Ok(());
         }
-        self.intact = None;
-        let generation = settle(&mut socket, |snapshot| plan::set(snapshot, config))?;
-        self.intact = Some((generation, config.clone()));
-        Ok(())
+        match legacy::filter(&self.lock) {
+            Filter::Elsewhere => Ok(()),
+            Filter::Obstructed(Obstacle { reason, .. }) => {
+                tracing::debug!(reason, "legacy tables left alone");
+                Ok(())
+            }
+            Filter::Writable => {
+                self.is_legacy = true;
+                legacy::set(&config.interface, &self.lock)
+            }
+        }
+    }
+
+    /// Whether something that [`Self::set`] has made can be changed by others without a word from
+    /// [`FirewallWatch`].
+    pub const fn is_changed_silently(&self) -> bool {
+        self.is_legacy
+    }
+
+    /// What keeps the containers of this engine out of reach, if it filters by legacy tables that
+    /// cannot be written.
+    pub fn obstacle(lock: &Path) -> Option<Obstacle> {
+        let ruleset = open().and_then(|mut socket| kernel::snapshot(&mut socket));
+        if ruleset.is_ok_and(|ruleset| ruleset.has_docker()) {
+            return None;
+        }
+        match legacy::filter(lock) {
+            Filter::Obstructed(obstacle) => Some(obstacle),
+            Filter::Elsewhere | Filter::Writable => None,
+        }
     }
 
     /// Removes everything of ours.
@@ -87,16 +131,60 @@ impl Firewall {
     /// What the kernel refuses.
     pub fn clear(&mut self) -> io::Result<()> {
         self.intact = None;
-        Self::sweep()
+        self.is_legacy = false;
+        let legacy = legacy::clear(&self.lock);
+        settle(&mut open()?, plan::clear)?;
+        legacy
     }
 
-    /// Removes what a killed predecessor left, whatever its interface was.
+    /// Removes what a killed predecessor left, whatever its interface was. What it left in legacy
+    /// tables stays there, with a warning, where those cannot be written.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn sweep() -> io::Result<()> {
+    pub fn sweep(lock: &Path) -> io::Result<()> {
+        if let Err(error) = legacy::clear(lock) {
+            tracing::warn!(%error, "rules of an earlier run stay");
+        }
         settle(&mut open()?, plan::clear).map(|_| ())
     }
+
+    fn settle(&mut self, config: &FirewallConfig) -> io::Result<Settled> {
+        let mut socket = open()?;
+        let generation = kernel::generation(&mut socket)?;
+        if let Some(Intact {
+            settled,
+            config: intact,
+        }) = &self.intact
+            && settled.generation == generation
+            && intact == config
+        {
+            return Ok(*settled);
+        }
+        self.intact = None;
+        let settled = settle(&mut socket, |snapshot| plan::set(snapshot, config))?;
+        self.intact = Some(Intact {
+            settled,
+            config: config.clone(),
+        });
+        Ok(settled)
+    }
+}
+
+/// A ruleset in which nothing is left to do.
+#[derive(Debug, Clone, Copy)]
+struct Settled {
+    generation: u32,
+    /// Whether an engine filters by it.
+    has_docker: bool,
+}
+
+/// Why legacy tables are left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    pub reason: String,
+    /// Whether they could be written if [`XTABLES_LOCK`] were there.
+    pub lacks_lock: bool,
 }
 
 /// Announces changes of the ruleset by anybody, our own included: a [`Firewall::set`] then is
@@ -126,28 +214,18 @@ impl FirewallWatch {
     }
 }
 
-/// Whether the engine filters by the legacy iptables of the kernel, where none of our accepts is
-/// seen.
-///
-/// It asks the list of tables only: a question about a legacy table would create it.
-pub fn legacy_in_use() -> bool {
-    let legacy = fs::read_to_string("/proc/thread-self/net/ip_tables_names")
-        .is_ok_and(|tables| tables.lines().any(|table| table == "filter"));
-    legacy
-        && open()
-            .and_then(|mut socket| kernel::snapshot(&mut socket))
-            .is_ok_and(|ruleset| !ruleset.has_docker())
-}
-
 fn open() -> io::Result<Socket> {
     Socket::new(SockProtocol::NetlinkNetFilter)
 }
 
-/// Plans and commits until nothing is left to do; gives the generation in which that was so.
-fn settle(socket: &mut Socket, plan: impl Fn(&plan::Snapshot) -> Vec<Change>) -> io::Result<u32> {
+/// Plans and commits until nothing is left to do.
+fn settle(
+    socket: &mut Socket,
+    plan: impl Fn(&plan::Snapshot) -> Vec<Change>,
+) -> io::Result<Settled> {
     for _ in 0..ATTEMPTS {
         match step(socket, &plan) {
-            Ok(Some(generation)) => return Ok(generation),
+            Ok(Some(settled)) => return Ok(settled),
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return Err(io::Error::new(
                     error.kind(),
@@ -163,17 +241,19 @@ fn settle(socket: &mut Socket, plan: impl Fn(&plan::Snapshot) -> Vec<Change>) ->
     ))
 }
 
-/// The generation in which nothing was left to do, or none if something was. `Interrupted` if
-/// somebody else was busy.
+/// None if something was left to do. `Interrupted` if somebody else was busy.
 fn step(
     socket: &mut Socket,
     plan: impl Fn(&plan::Snapshot) -> Vec<Change>,
-) -> io::Result<Option<u32>> {
+) -> io::Result<Option<Settled>> {
     let snapshot = kernel::snapshot(socket)?;
     let changes = plan(&snapshot);
     if changes.is_empty() {
         let unchanged = kernel::generation(socket)? == snapshot.generation;
-        return Ok(unchanged.then_some(snapshot.generation));
+        return Ok(unchanged.then(|| Settled {
+            generation: snapshot.generation,
+            has_docker: snapshot.has_docker(),
+        }));
     }
     kernel::commit(socket, snapshot.generation, &changes)?;
     tracing::info!(changes = changes.len(), "firewall changed");
@@ -192,6 +272,10 @@ fn validate(config: &FirewallConfig) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Where every `iptables` on a machine finds the file that it locks while it changes a legacy table.
+/// Without it those tables are left alone.
+pub const XTABLES_LOCK: &str = "/run/xtables.lock";
 
 /// Docker may change its rules many times in a row.
 const ATTEMPTS: usize = 20;

@@ -10,7 +10,7 @@ pub(super) enum Family {
 }
 
 /// Whether an interface is the one a packet came in or the one it goes out by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Direction {
     In,
     Out,
