@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 //! The firewall as packets meet it, between namespaces.
 
-use dtap_net::firewall::{Firewall, FirewallConfig};
+use dtap_net::firewall::{Firewall, FirewallConfig, XTABLES_LOCK};
 use namespace::{isolated, output, sh};
 use site::{Delivery, IPTABLES_BACKEND, NFTABLES_BACKEND, Site};
 
@@ -189,7 +189,7 @@ fn what_is_not_attached_is_out_of_reach() {
 }
 
 fn firewall(config: &FirewallConfig) -> Firewall {
-    let mut firewall = Firewall::new().unwrap();
+    let mut firewall = Firewall::new(XTABLES_LOCK.as_ref()).unwrap();
     firewall.set(config).unwrap();
     firewall
 }
