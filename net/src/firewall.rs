@@ -50,10 +50,11 @@ pub struct FirewallConfig {
 /// The owner of the table `inet dtap` and of the accepts in the tables of others.
 #[derive(Debug)]
 pub struct Firewall {
-    /// See [`XTABLES_LOCK`].
+    /// See [`XTABLES_LOCK`](dtap_tunnel::session::XTABLES_LOCK).
     lock: PathBuf,
     intact: Option<Intact>,
-    is_legacy: bool,
+    /// What the last look at them found.
+    legacy: Filter,
 }
 
 /// What was last found in place, and in which generation of the ruleset.
@@ -64,7 +65,8 @@ struct Intact {
 }
 
 impl Firewall {
-    /// A firewall that is not set. `lock` is the machine's [`XTABLES_LOCK`].
+    /// A firewall that is not set. `lock` is the file that `iptables` locks on this
+    /// machine: without it legacy tables are left alone.
     ///
     /// # Errors
     /// The kernel has no nf_tables, or the process no `CAP_NET_ADMIN`.
@@ -74,14 +76,14 @@ impl Firewall {
         Ok(Self {
             lock: lock.to_owned(),
             intact: None,
-            is_legacy: false,
+            legacy: Filter::Elsewhere,
         })
     }
 
     /// Makes the ruleset what `config` says, wherever it differs, in one transaction. Costs one
     /// question to the kernel while nobody has changed any ruleset since the last call, and a look
-    /// at each legacy table by which an engine filters. Those are left alone where
-    /// [`Self::obstacle`] says so.
+    /// at each legacy table by which an engine filters. Those may have to be left alone: see
+    /// [`Self::obstructed`].
     ///
     /// # Errors
     /// `InvalidInput` for a name no interface can have; what the kernel refuses, with everything
@@ -89,40 +91,43 @@ impl Firewall {
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
         let settled = self.settle(config)?;
-        self.is_legacy = false;
-        if settled.has_docker {
-            return Ok(());
+        self.legacy = if settled.has_docker {
+            Filter::Elsewhere
+        } else {
+            legacy::filter(&self.lock)
+        };
+        match self.legacy {
+            Filter::Elsewhere | Filter::Obstructed(_) => Ok(()),
+            Filter::Writable => legacy::set(&config.interface, &self.lock),
         }
-        match legacy::filter(&self.lock) {
-            Filter::Elsewhere => Ok(()),
-            Filter::Obstructed(Obstacle { reason, .. }) => {
-                tracing::debug!(reason, "legacy tables left alone");
-                Ok(())
-            }
-            Filter::Writable => {
-                self.is_legacy = true;
-                legacy::set(&config.interface, &self.lock)
-            }
+    }
+
+    /// Why the last [`Self::set`] left legacy tables alone, so that no packet gets through.
+    pub const fn obstructed(&self) -> Option<&Obstacle> {
+        match &self.legacy {
+            Filter::Obstructed(obstacle) => Some(obstacle),
+            Filter::Elsewhere | Filter::Writable => None,
         }
     }
 
     /// Whether something that [`Self::set`] has made can be changed by others without a word from
     /// [`FirewallWatch`].
     pub const fn is_changed_silently(&self) -> bool {
-        self.is_legacy
+        match self.legacy {
+            Filter::Elsewhere => false,
+            Filter::Writable | Filter::Obstructed(_) => true,
+        }
     }
 
-    /// What keeps the containers of this engine out of reach, if it filters by legacy tables that
-    /// cannot be written.
+    /// What [`Self::set`] would find in its way.
     pub fn obstacle(lock: &Path) -> Option<Obstacle> {
+        let obstacle = match legacy::filter(lock) {
+            Filter::Obstructed(obstacle) => obstacle,
+            Filter::Elsewhere | Filter::Writable => return None,
+        };
         let ruleset = open().and_then(|mut socket| kernel::snapshot(&mut socket));
-        if ruleset.is_ok_and(|ruleset| ruleset.has_docker()) {
-            return None;
-        }
-        match legacy::filter(lock) {
-            Filter::Obstructed(obstacle) => Some(obstacle),
-            Filter::Elsewhere | Filter::Writable => None,
-        }
+        let is_legacy = !ruleset.is_ok_and(|ruleset| ruleset.has_docker());
+        is_legacy.then_some(obstacle)
     }
 
     /// Removes everything of ours.
@@ -131,7 +136,7 @@ impl Firewall {
     /// What the kernel refuses.
     pub fn clear(&mut self) -> io::Result<()> {
         self.intact = None;
-        self.is_legacy = false;
+        self.legacy = Filter::Elsewhere;
         let legacy = legacy::clear(&self.lock);
         settle(&mut open()?, plan::clear)?;
         legacy
@@ -183,7 +188,7 @@ struct Settled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obstacle {
     pub reason: String,
-    /// Whether they could be written if [`XTABLES_LOCK`] were there.
+    /// Whether they could be written if the file to lock were there.
     pub lacks_lock: bool,
 }
 
@@ -272,10 +277,6 @@ fn validate(config: &FirewallConfig) -> io::Result<()> {
     }
     Ok(())
 }
-
-/// Where every `iptables` on a machine finds the file that it locks while it changes a legacy table.
-/// Without it those tables are left alone.
-pub const XTABLES_LOCK: &str = "/run/xtables.lock";
 
 /// Docker may change its rules many times in a row.
 const ATTEMPTS: usize = 20;

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use dtap_net::firewall::{Firewall, FirewallConfig, FirewallWatch, XTABLES_LOCK};
+use dtap_net::firewall::{Firewall, FirewallConfig, FirewallWatch};
+use dtap_tunnel::session::XTABLES_LOCK;
 use namespace::{isolated, output, sh};
 use tokio::time::timeout;
 

@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 
 use dtap_net::firewall::{Firewall, FirewallConfig};
 use dtap_net::foothold::{self, Foothold};
-use dtap_tunnel::session::SiblingKind;
+use dtap_tunnel::session::{SiblingKind, XTABLES_LOCK};
 use namespace::{Namespace, isolated, output, sh};
 
 mod namespace;
@@ -218,7 +218,7 @@ fn a_foothold_is_for_the_tunnel_alone() {
         reaches(&container, "10.50.0.0"),
         "it would, but for the firewall"
     );
-    Firewall::new()
+    Firewall::new(XTABLES_LOCK.as_ref())
         .unwrap()
         .set(&FirewallConfig {
             interface: "dtap0".to_owned(),

@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 //! The firewall as packets meet it, between namespaces.
 
-use dtap_net::firewall::{Firewall, FirewallConfig, XTABLES_LOCK};
+use dtap_net::firewall::{Firewall, FirewallConfig};
+use dtap_tunnel::session::XTABLES_LOCK;
 use namespace::{isolated, output, sh};
 use site::{Delivery, IPTABLES_BACKEND, NFTABLES_BACKEND, Site};
 

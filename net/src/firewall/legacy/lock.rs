@@ -24,7 +24,9 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
     }
     // A bind mount goes on showing it.
     if metadata.nlink() == 0 {
-        return Err(failed(&"the engine's machine has another one by now"));
+        return Err(failed(
+            &"the engine's machine has another one by now: restart the server container",
+        ));
     }
     Ok(file)
 }
