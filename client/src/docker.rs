@@ -8,6 +8,7 @@ mod dial;
 mod endpoint;
 mod engine;
 mod environment;
+mod equip;
 mod events;
 mod find;
 mod image;

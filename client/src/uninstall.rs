@@ -18,15 +18,18 @@ pub(crate) async fn command(
     control::ask(&state.directory, control::Command::Disconnect).await?;
     let target = docker::find(&engine.selection(), &Environment::current()?)?;
     let engine = Engine::connect(&target).await?;
-    match engine.server().await? {
-        Some(server) => {
-            if let Err(error) = engine.reset_server(&server).await {
-                tracing::warn!("the engine's machine may keep routes or rules: {error:#}");
-            }
-            engine.remove_server(&server).await?;
-            say(&format!("removed the server container {}", server.name));
+    let mut server = engine.server().await?;
+    if server.is_none() {
+        say("there was no server container");
+    }
+    // A client that was killed while it replaced one has left two.
+    while let Some(found) = server {
+        if let Err(error) = engine.reset_server(&found).await {
+            tracing::warn!("the engine's machine may keep routes or rules: {error:#}");
         }
-        None => say("there was no server container"),
+        engine.remove_server(&found).await?;
+        say(&format!("removed the server container {}", found.name));
+        server = engine.server().await?;
     }
     if purge {
         engine.remove_volume().await?;

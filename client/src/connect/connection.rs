@@ -47,6 +47,8 @@ pub(super) struct Attached {
     pub(super) engine: Engine,
     pub(super) session: Session,
     pub(super) container: String,
+    /// Why the server has to do without something that it lacks.
+    pub(super) unequipped: Option<String>,
     pub(super) paired: Paired,
     pub(super) peer: PeerId,
 }
@@ -164,6 +166,7 @@ impl Connection {
             mut session,
             server,
             container,
+            unequipped,
         } = server::open(&engine, &self.settings, &self.boot).await?;
         self.debt = Debt::Goodbye;
         session.send(&self.pair()?);
@@ -175,6 +178,7 @@ impl Connection {
             engine,
             session,
             container,
+            unequipped,
             paired,
             peer,
         })))

@@ -279,7 +279,12 @@ impl Follower {
     /// What the server cannot attach is not to be routed; what it can again, is. Its machine may change without an event,
     /// so it is asked again.
     fn refuse(&mut self, problems: Vec<Problem>) {
-        let refused = problems.into_iter().map(|it| (it.id, it.reason)).collect();
+        let reason = |reason: String| match &self.attached.unequipped {
+            Some(cause) => format!("{reason}; {cause}"),
+            None => reason,
+        };
+        let refused = problems.into_iter();
+        let refused = refused.map(|it| (it.id, reason(it.reason))).collect();
         if self.refused != refused {
             self.refused = refused;
             self.wake_within(BURST);
