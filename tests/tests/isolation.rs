@@ -9,12 +9,22 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use dtap_tests::client::Client;
 use dtap_tests::host::{NEIGHBOUR, fetches, pings};
-use dtap_tests::lab::{Container, Engine, Lab, Link, Options, can_run};
+use dtap_tests::lab::{Container, Engine, Firewall, Lab, Link, Options, can_run};
 use dtap_tests::wait_until;
 
-/// Who reaches what before a client connects, while it is connected, and after.
 #[test]
 fn nobody_but_the_host_reaches_more_than_before_on_every_engine() -> Result<()> {
+    nobody_reaches_more(Firewall::IptablesNft)
+}
+
+#[test]
+fn nobody_but_the_host_reaches_more_than_before_on_every_engine_with_iptables_legacy() -> Result<()>
+{
+    nobody_reaches_more(Firewall::IptablesLegacy)
+}
+
+/// Who reaches what before a client connects, while it is connected, and after.
+fn nobody_reaches_more(firewall: Firewall) -> Result<()> {
     if !can_run() {
         return Ok(());
     }
@@ -22,6 +32,7 @@ fn nobody_but_the_host_reaches_more_than_before_on_every_engine() -> Result<()> 
         let lab = Lab::start(Options {
             engine: Some(engine),
             link: Link::Veth,
+            firewall,
             ..Options::default()
         })?;
         let town = Town::build(&lab)?;
