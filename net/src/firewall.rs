@@ -53,7 +53,6 @@ pub struct Firewall {
     /// See [`XTABLES_LOCK`](dtap_tunnel::session::XTABLES_LOCK).
     lock: PathBuf,
     intact: Option<Intact>,
-    /// What the last look at them found.
     legacy: Filter,
 }
 
@@ -82,8 +81,8 @@ impl Firewall {
 
     /// Makes the ruleset what `config` says, wherever it differs, in one transaction. Costs one
     /// question to the kernel while nobody has changed any ruleset since the last call, and a look
-    /// at each legacy table by which an engine filters. Those may have to be left alone: see
-    /// [`Self::obstructed`].
+    /// at each legacy table by which an engine filters. Those may have to be left alone, which is
+    /// no error: see [`Self::obstructed`].
     ///
     /// # Errors
     /// `InvalidInput` for a name no interface can have; what the kernel refuses, with everything
@@ -91,18 +90,22 @@ impl Firewall {
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
         let settled = self.settle(config)?;
-        self.legacy = if settled.has_docker {
+        let legacy = if settled.has_docker {
             Filter::Elsewhere
         } else {
-            legacy::filter(&self.lock)
+            legacy::set(&config.interface, &self.lock)
         };
-        match self.legacy {
-            Filter::Elsewhere | Filter::Obstructed(_) => Ok(()),
-            Filter::Writable => legacy::set(&config.interface, &self.lock),
+        if let Filter::Obstructed(obstacle) = &legacy
+            && self.obstructed() != Some(obstacle)
+        {
+            tracing::warn!(reason = obstacle.reason, "legacy tables left alone");
         }
+        self.legacy = legacy;
+        Ok(())
     }
 
-    /// Why the last [`Self::set`] left legacy tables alone, so that no packet gets through.
+    /// Why the last [`Self::set`] left legacy tables alone, so that packets may not get
+    /// through.
     pub const fn obstructed(&self) -> Option<&Obstacle> {
         match &self.legacy {
             Filter::Obstructed(obstacle) => Some(obstacle),

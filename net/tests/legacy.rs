@@ -182,7 +182,8 @@ fn without_the_lock_nothing_is_written() {
     for unusable in [&gone, directory] {
         let mut firewall = Firewall::new(unusable).unwrap();
         firewall.set(&config("dtap0")).unwrap();
-        assert!(Firewall::obstacle(unusable).unwrap().lacks_lock);
+        assert_eq!(firewall.obstructed(), Firewall::obstacle(unusable).as_ref());
+        assert!(firewall.obstructed().unwrap().lacks_lock);
         assert_eq!(saved(), before);
         firewall.clear().unwrap();
     }
@@ -207,8 +208,13 @@ fn a_lock_that_somebody_holds_is_waited_for_but_not_for_ever() {
     file.lock().unwrap();
     let began = Instant::now();
     let mut firewall = engine.firewall();
-    let error = firewall.set(&config("dtap0")).unwrap_err();
-    assert!(error.to_string().contains("has held the lock"), "{error}");
+    firewall.set(&config("dtap0")).unwrap();
+    let obstacle = firewall.obstructed().unwrap();
+    assert!(!obstacle.lacks_lock, "it is there");
+    assert!(
+        obstacle.reason.contains("has held the lock"),
+        "{obstacle:?}"
+    );
     assert!(began.elapsed() < Duration::from_secs(4));
     assert_eq!(saved(), before);
     let freed = std::thread::spawn(move || {
@@ -216,6 +222,7 @@ fn a_lock_that_somebody_holds_is_waited_for_but_not_for_ever() {
         drop(file);
     });
     firewall.set(&config("dtap0")).unwrap();
+    assert_eq!(firewall.obstructed(), None);
     freed.join().unwrap();
     assert_eq!(without_ours(&saved()), before);
 }

@@ -50,24 +50,46 @@ pub(super) fn filter(lock: &Path) -> Filter {
                 lacks_lock: true,
             }),
         },
-        Err(error) => Filter::Obstructed(Obstacle {
-            reason: error.to_string(),
-            lacks_lock: false,
-        }),
+        Err(error) => Filter::obstructed(&error),
     }
 }
 
+/// Lets `interface` through if the engine filters here.
+pub(super) fn set(interface: &str, lock: &Path) -> Filter {
+    let filter = filter(lock);
+    match filter {
+        Filter::Elsewhere | Filter::Obstructed(_) => filter,
+        Filter::Writable => {
+            let mut families = families();
+            let set = families
+                .try_for_each(|family| change(family, lock, |table| plan::set(table, interface)));
+            match set {
+                Ok(()) => filter,
+                Err(error) => Filter::obstructed(&error),
+            }
+        }
+    }
+}
+
+impl Filter {
+    fn obstructed(error: &io::Error) -> Self {
+        Self::Obstructed(Obstacle {
+            reason: error.to_string(),
+            lacks_lock: false,
+        })
+    }
+}
+
+/// # Errors
+/// A table of an engine that is not understood.
 fn has_docker() -> io::Result<bool> {
     if !kernel::exists(Family::V4) || !plan::has_docker(&read(Family::V4)?.1) {
         return Ok(false);
     }
-    families().try_for_each(|family| read(family).map(drop))?;
+    if kernel::exists(Family::V6) {
+        read(Family::V6)?;
+    }
     Ok(true)
-}
-
-/// Lets `interface` through wherever the engine filters.
-pub(super) fn set(interface: &str, lock: &Path) -> io::Result<()> {
-    families().try_for_each(|family| change(family, lock, |table| plan::set(table, interface)))
 }
 
 /// Removes our accepts, whatever interface they were for and however the engine filters now.
