@@ -14,6 +14,7 @@ use dtap_tests::lab::{Container, Engine, Firewall, Lab, Link, Options, can_run};
 use dtap_tests::machines::Machines;
 use dtap_tests::traffic::serves;
 use dtap_tests::{keeps_promise, wait_until};
+use nix::sys::signal::Signal;
 
 #[test]
 fn every_container_answers_on_every_engine() -> Result<()> {
@@ -226,6 +227,38 @@ fn a_lock_that_is_not_there_is_named() -> Result<()> {
     lab.container("other", &["--publish", "8080:80"])?;
     client.connect(&[])?;
     assert!(serves(lab.mac_namespace(), web.v4()?));
+    Ok(())
+}
+
+#[test]
+fn a_lock_that_somebody_keeps_is_named_until_it_is_free() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let lab = lab(Engine::newest()?)?;
+    let web = lab.container("web", &[])?;
+    let rules = legacy(&lab)?;
+    let hold = "echo held; exec sleep 60";
+    let hold = ["flock", "--no-fork", "/run/xtables.lock", "sh", "-c", hold];
+    let mut holder = lab.vm_background(&hold)?;
+    wait_until(SOON, "the lock is held", || {
+        holder.output().contains("held")
+    });
+    let client = Client::new(&lab, "held");
+    client.connect(&[])?;
+    let network = network(&client)?;
+    let reason = network["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.contains("another program has held the lock"),
+        "{reason}"
+    );
+    assert_eq!(legacy(&lab)?, rules);
+
+    holder.signal(Signal::SIGTERM)?;
+    holder.wait(SOON)?;
+    wait_until(SOON, "the network is reached", || {
+        serves(lab.mac_namespace(), web.addresses[0])
+    });
     Ok(())
 }
 
