@@ -2,6 +2,10 @@
 
 #![expect(clippy::print_stdout, reason = "the result of the command")]
 
+#[path = "linux/scale.rs"]
+mod scale;
+
+use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,8 +30,21 @@ pub(super) fn main() -> ExitCode {
     }
 }
 
+/// All, or those of `tunnel` and `scale` that the command line names.
 fn measure() -> Result<()> {
     require_root()?;
+    let chosen: Vec<_> = env::args().skip(1).collect();
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|it| it == name);
+    if is_chosen("tunnel") {
+        tunnel()?;
+    }
+    if is_chosen("scale") {
+        scale::measure()?;
+    }
+    Ok(())
+}
+
+fn tunnel() -> Result<()> {
     let lab = Lab::start(Options {
         link: Link::Veth,
         ..Options::default()
