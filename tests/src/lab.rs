@@ -33,6 +33,7 @@ mod privilege;
 mod programs;
 mod proxy;
 mod snapshot;
+mod worker;
 
 pub use command::{Background, Output};
 pub use container::Container;
@@ -44,6 +45,7 @@ pub use namespace::Namespace;
 pub use packages::install;
 pub use privilege::{can_run, require_root};
 pub use proxy::ApiProxy;
+pub use worker::Worker;
 
 use dockerd::Dockerd;
 use gateway::Gateway;
@@ -121,7 +123,7 @@ impl Lab {
             threads,
             place,
         };
-        lab.load_image()?;
+        container::load_image(lab.docker_command())?;
         Ok(lab)
     }
 
