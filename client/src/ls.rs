@@ -42,6 +42,7 @@ async fn unconnected(engine: &EngineChoice) -> Result<Vec<ContainerState>> {
     let mut containers = plan::plan(&input).containers;
     for container in &mut containers {
         container.reachable = false;
+        container.reason = Some("not connected".to_owned());
     }
     Ok(containers)
 }
@@ -60,8 +61,12 @@ fn human(containers: &[ContainerState]) -> String {
 
 /// One line per address, with the name on the first.
 fn lines(container: &ContainerState) -> Vec<Vec<String>> {
-    let reachable = if container.reachable { "yes" } else { "no" };
-    let first = [container.ports.join(" "), reachable.to_owned()];
+    let reachable = match &container.reason {
+        _ if container.reachable => "yes".to_owned(),
+        Some(reason) => format!("no: {reason}"),
+        None => "no".to_owned(),
+    };
+    let first = [container.ports.join(" "), reachable];
     if container.networks.is_empty() {
         let [ports, reachable] = first;
         let none = "-".to_owned();

@@ -3,16 +3,18 @@
 //!
 //! Pure and deterministic: equal inputs, in any order, give equal plans.
 
+mod attachment;
 mod container;
 mod filter;
 mod input;
 mod network;
+mod parent;
 mod reserved;
 mod state;
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
+use dtap_tunnel::session::Attachment;
 use ipnet::IpNet;
 
 pub use filter::{Filter, Filters, MalformedFilter};
@@ -34,18 +36,6 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-/// What the server does so that one Docker network is reachable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attachment {
-    pub network_id: String,
-    pub network: String,
-    /// The bridge's interface in the engine's network namespace.
-    pub bridge: String,
-    pub subnets: BTreeSet<IpNet>,
-    /// Containers that could not answer this host's own address: packets to them carry the bridge's.
-    pub masquerade: BTreeSet<IpAddr>,
-}
-
 /// Computes what should be.
 ///
 /// Costs O(n log n) in networks, containers and routes together.
@@ -54,7 +44,7 @@ pub fn plan(input: &Input) -> Plan {
     let containers = container::describe(input, &networks);
 
     Plan {
-        attachments: network::attachments(&networks, &container::masquerade(input)),
+        attachments: attachment::attachments(input, &networks),
         routes: networks.iter().flat_map(|it| &it.routed).copied().collect(),
         notes: networks.iter().flat_map(|it| it.notes.clone()).collect(),
         networks: networks.into_iter().map(|it| it.state).collect(),

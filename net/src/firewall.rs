@@ -39,6 +39,10 @@ pub struct FirewallConfig {
     /// Containers that could not answer a tunnel address: they see the VM's address on their own
     /// bridge instead.
     pub masquerade: BTreeSet<IpAddr>,
+    /// Containers that exchange no packet with the tunnel.
+    pub excluded: BTreeSet<IpAddr>,
+    /// Interfaces by which containers answer the VM only: they see its address there.
+    pub footholds: BTreeSet<String>,
 }
 
 /// The owner of the table `inet dtap` and of the accepts in the tables of others.
@@ -178,7 +182,7 @@ fn step(
 
 fn validate(config: &FirewallConfig) -> io::Result<()> {
     let bridges = config.attached.iter().map(|(_, bridge)| bridge);
-    for name in bridges.chain([&config.interface]) {
+    for name in bridges.chain(&config.footholds).chain([&config.interface]) {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(['\0', '/']) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

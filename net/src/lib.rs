@@ -11,6 +11,8 @@ pub mod device;
 pub mod driver;
 #[cfg(target_os = "linux")]
 pub mod firewall;
+#[cfg(target_os = "linux")]
+pub mod foothold;
 pub mod namespace;
 #[cfg(target_os = "linux")]
 mod netlink;

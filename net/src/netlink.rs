@@ -19,6 +19,9 @@ use nix::sys::time::TimeVal;
 
 use crate::announcements::Announcements;
 
+pub(crate) mod link;
+pub(crate) mod route;
+
 /// A socket for requests of one netlink family.
 #[derive(Debug)]
 pub(crate) struct Socket {

@@ -313,6 +313,7 @@ fn config(attached: &[(&str, &str)], masquerade: &[&str]) -> FirewallConfig {
             .iter()
             .map(|address| address.parse().unwrap())
             .collect(),
+        ..FirewallConfig::default()
     }
 }
 

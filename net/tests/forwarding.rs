@@ -205,5 +205,6 @@ fn config(attached: &[(&str, &str)], masquerade: &[&str]) -> FirewallConfig {
             .iter()
             .map(|address| address.parse().unwrap())
             .collect(),
+        ..FirewallConfig::default()
     }
 }

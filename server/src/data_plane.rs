@@ -12,6 +12,7 @@ use dtap_tunnel::{PrivateKey, PublicKey, Tunnel};
 use tokio::task::JoinHandle;
 
 use crate::client::Client;
+use crate::grounds::Problems;
 use crate::kernel::{self, Kernel};
 
 pub(crate) struct DataPlane {
@@ -44,18 +45,18 @@ impl DataPlane {
     }
 
     /// Brings kernel and tunnel to what these clients want now.
-    pub(crate) async fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<()> {
-        self.kernel.set(clients)?;
+    pub(crate) async fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<Problems> {
+        let problems = self.kernel.set(clients)?;
         let inner = kernel::inner(clients);
         self.driver
             .call(move |tunnel, _| tunnel.set_inner(inner))
             .await;
-        Ok(())
+        Ok(problems)
     }
 
     /// Makes the kernel's state again what these clients want.
     pub(crate) fn repair(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<()> {
-        self.kernel.set(clients)
+        self.kernel.set(clients).map(|_| ())
     }
 
     /// Undoes what would outlive this process, except for what clients that are

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result};
 use dtap_net::device::MTU;
 use dtap_net::firewall::{Firewall, FirewallConfig};
+use dtap_net::foothold;
 use dtap_net::router::{Router, RouterConfig};
 use dtap_tunnel::PublicKey;
 use ipnet::IpNet;
 
 use crate::client::Client;
+use crate::grounds::{Grounds, Problems};
 
 /// The owner of the interface's addresses and routes and of the firewall.
 #[derive(Debug)]
@@ -29,14 +31,20 @@ impl Kernel {
     }
 
     /// Makes it so; cheap when it is so already. Routes come last, so that no
-    /// packet passes before the firewall is up.
-    pub(crate) fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<()> {
-        let firewall = firewall(&self.interface, clients);
+    /// packet passes before the firewall is up. Returns what could not be
+    /// attached.
+    pub(crate) fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<Problems> {
+        let attachments = clients.values().flat_map(|client| &client.attachments);
+        let grounds = Grounds::take(attachments)?;
+        let firewall = firewall(&self.interface, clients, &grounds);
         self.firewall
             .set(&firewall)
             .context("set the firewall rules")?;
         let router = router(clients);
-        self.router.set(&router).context("set addresses and routes")
+        self.router
+            .set(&router)
+            .context("set addresses and routes")?;
+        Ok(grounds.problems)
     }
 
     /// Undoes everything but the blackholes of clients that are still paired:
@@ -54,8 +62,10 @@ impl Kernel {
             })
         };
         let rules = self.firewall.clear();
+        let footholds = foothold::clear();
         routes.context("clear addresses and routes")?;
-        rules.context("clear the firewall rules")
+        rules.context("clear the firewall rules")?;
+        footholds.context("clear addresses and routes on the engine's networks")
     }
 }
 
@@ -83,17 +93,27 @@ fn router(clients: &BTreeMap<PublicKey, Client>) -> RouterConfig {
     }
 }
 
-fn firewall(interface: &str, clients: &BTreeMap<PublicKey, Client>) -> FirewallConfig {
+fn firewall(
+    interface: &str,
+    clients: &BTreeMap<PublicKey, Client>,
+    grounds: &Grounds,
+) -> FirewallConfig {
     let mut config = FirewallConfig {
         interface: interface.to_owned(),
+        footholds: grounds.footholds.clone(),
         ..FirewallConfig::default()
     };
     for client in clients.values() {
         for attachment in &client.attachments {
-            for host in client.addresses.host() {
-                config.attached.insert((host, attachment.interface.clone()));
+            let passed = grounds.passed.get(&attachment.id).into_iter().flatten();
+            for interface in passed {
+                let hosts = client.addresses.host().into_iter();
+                config
+                    .attached
+                    .extend(hosts.map(|host| (host, interface.clone())));
             }
             config.masquerade.extend(&attachment.masquerade);
+            config.excluded.extend(&attachment.excluded);
         }
     }
     config

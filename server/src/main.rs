@@ -18,6 +18,7 @@ mod candidates;
 mod client;
 mod conversation;
 mod data_plane;
+mod grounds;
 mod kernel;
 mod run;
 mod socket;

@@ -32,6 +32,8 @@ pub mod lab;
 #[cfg(target_os = "linux")]
 pub mod machines;
 #[cfg(target_os = "linux")]
+pub mod matrix;
+#[cfg(target_os = "linux")]
 pub mod misuse;
 #[cfg(target_os = "linux")]
 pub mod old_engine;

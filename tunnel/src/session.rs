@@ -18,10 +18,12 @@
 //! Messages and fields that one end does not know are skipped, so that ends of
 //! different versions go on as long as their protocol ranges meet.
 
+mod attachment;
 mod frame;
 mod message;
 mod version;
 
+pub use attachment::{Access, Attachment, Hop, Problem, SiblingKind};
 pub use frame::{Decoder, Frame, FrameError, HEADER, encode_datagram, encode_message};
-pub use message::{Attachment, Message, Paired};
+pub use message::{Message, Paired};
 pub use version::{Hello, PROTOCOL, Protocol, VersionError};

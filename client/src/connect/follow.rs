@@ -1,11 +1,12 @@
 //! What a connected client does: wake, list, plan, set; and stay in touch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use dtap_net::router::RouteWatch;
 use dtap_tunnel::Path;
-use dtap_tunnel::session::{Attachment, Message};
+use dtap_tunnel::session::{Message, Problem};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -13,7 +14,7 @@ use super::connection::{Attached, Connection, Debt, GOODBYE, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network};
 use crate::host;
-use crate::plan::{self, Input, Plan, Reach};
+use crate::plan::{self, Input, Reach};
 use crate::status::State;
 
 /// What the engine had at one moment.
@@ -25,6 +26,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Events come in bursts (`compose up`); the first of a burst waits this long
 /// for the rest.
 const BURST: Duration = Duration::from_millis(30);
+/// How long until the server is asked again for what it could not attach.
+const REFUSED_AGAIN: Duration = Duration::from_secs(2);
 /// Routes change in bursts, too, when a VPN comes up.
 const ROUTES_BURST: Duration = Duration::from_millis(200);
 /// The handshake takes two round trips of the session.
@@ -37,6 +40,8 @@ struct Follower {
     wake: Option<Instant>,
     silent: Instant,
     path: Option<Path>,
+    /// Networks the server could not attach, by ID, and why.
+    refused: BTreeMap<String, String>,
 }
 
 impl Connection {
@@ -57,6 +62,7 @@ impl Connection {
             wake: None,
             silent: Instant::now() + SILENCE,
             path: None,
+            refused: BTreeMap::new(),
         };
         loop {
             let idle = listing.is_none();
@@ -88,7 +94,7 @@ impl Connection {
                         bail!("the session with the server ended");
                     };
                     follower.silent = Instant::now() + SILENCE;
-                    self.hear(&follower, message).await?;
+                    self.hear(&mut follower, message).await?;
                 }
                 _ = heartbeat.tick() => {
                     follower.attached.session.send(&Message::Heartbeat);
@@ -167,6 +173,8 @@ impl Connection {
             host: host::describe(Some(&link.interface), endpoint)?,
             filters: self.settings.filters.clone(),
             reach: Reach::Tunnel,
+            refused: follower.refused.clone(),
+            server_addresses: follower.attached.paired.server.clone(),
             server: Some(follower.attached.container.clone()),
         };
         let plan = plan::plan(&input);
@@ -176,7 +184,7 @@ impl Connection {
         follower.generation += 1;
         follower.attached.session.send(&Message::Plan {
             generation: follower.generation,
-            attachments: attachments(&plan),
+            attachments: plan.attachments,
         });
         link.set(&follower.attached.paired, &plan.routes).await?;
         self.view.send_modify(|view| {
@@ -186,11 +194,14 @@ impl Connection {
         Ok(())
     }
 
-    async fn hear(&self, follower: &Follower, message: Message) -> Result<()> {
+    async fn hear(&self, follower: &mut Follower, message: Message) -> Result<()> {
         match message {
-            Message::PlanDone { problems, .. } => {
-                for problem in problems {
-                    tracing::warn!("{problem}");
+            Message::PlanDone {
+                generation,
+                problems,
+            } => {
+                if generation == follower.generation {
+                    follower.refuse(problems);
                 }
                 if self.view.borrow().status.state != State::Connected {
                     self.connected(follower).await?;
@@ -249,6 +260,18 @@ impl Connection {
 }
 
 impl Follower {
+    /// What the server cannot attach is not to be routed; what it can again, is. Its machine may change without an event,
+    /// so it is asked again.
+    fn refuse(&mut self, problems: Vec<Problem>) {
+        let refused = problems.into_iter().map(|it| (it.id, it.reason)).collect();
+        if self.refused != refused {
+            self.refused = refused;
+            self.wake_within(BURST);
+        } else if !self.refused.is_empty() {
+            self.wake_within(REFUSED_AGAIN);
+        }
+    }
+
     fn wake_within(&mut self, time: Duration) {
         let latest = Instant::now() + time;
         self.wake = Some(self.wake.map_or(latest, |wake| wake.min(latest)));
@@ -257,18 +280,6 @@ impl Follower {
 
 async fn list(engine: Engine) -> Result<Listed> {
     tokio::try_join!(engine.networks(), engine.containers())
-}
-
-fn attachments(plan: &Plan) -> Vec<Attachment> {
-    let attachments = plan.attachments.iter();
-    attachments
-        .map(|it| Attachment {
-            network: it.network.clone(),
-            interface: it.bridge.clone(),
-            subnets: it.subnets.clone(),
-            masquerade: it.masquerade.clone(),
-        })
-        .collect()
 }
 
 async fn at(moment: Option<Instant>) {

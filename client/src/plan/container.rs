@@ -27,8 +27,19 @@ pub(super) fn describe(input: &Input, networks: &[Decision<'_>]) -> Vec<Containe
 
     containers
         .into_iter()
-        .map(|container| state(container, namespace_owner(container, &by_id), &networks))
+        .map(|container| {
+            let owner = namespace_owner(container, &by_id);
+            state(input, container, owner, &networks)
+        })
         .collect()
+}
+
+/// The addresses, by network ID, of the containers that `chosen` picks.
+pub(super) fn addresses_by_network(
+    input: &Input,
+    chosen: impl Fn(&Container) -> bool,
+) -> BTreeMap<&str, BTreeSet<IpAddr>> {
+    collect(input, |container, _, _, _| chosen(container))
 }
 
 /// The addresses, by network ID, of containers that could not answer the host's own address.
@@ -41,19 +52,38 @@ pub(super) fn masquerade(input: &Input) -> BTreeMap<&str, BTreeSet<IpAddr>> {
         .filter(|it| it.internal)
         .map(|it| it.id.as_str())
         .collect();
-    let mut masquerade: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+
+    collect(input, |container, network, address, gateway| {
+        gateway.is_none() || internal.contains(network) || has_choice(container, address)
+    })
+}
+
+/// Whether the user wants this container to be left alone.
+pub(super) fn is_excluded(container: &Container) -> bool {
+    container
+        .labels
+        .get(ENABLE_LABEL)
+        .is_some_and(|it| it == "false")
+}
+
+/// The addresses that `chosen` picks by container, network ID, address and gateway.
+fn collect(
+    input: &Input,
+    chosen: impl Fn(&Container, &str, IpAddr, Option<IpAddr>) -> bool,
+) -> BTreeMap<&str, BTreeSet<IpAddr>> {
+    let mut addresses: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
 
     for container in &input.containers {
         for endpoint in &container.endpoints {
             for (address, gateway) in endpoint.addresses() {
-                let id = endpoint.network_id.as_str();
-                if gateway.is_none() || internal.contains(id) || has_choice(container, address) {
-                    masquerade.entry(id).or_default().insert(address);
+                let network = endpoint.network_id.as_str();
+                if chosen(container, network, address, gateway) {
+                    addresses.entry(network).or_default().insert(address);
                 }
             }
         }
     }
-    masquerade
+    addresses
 }
 
 /// Whether the container has several addresses of this family, of which only one leads to the default gateway.
@@ -82,24 +112,52 @@ fn namespace_owner<'a>(
 }
 
 fn state(
+    input: &Input,
     container: &Container,
     owner: &Container,
     networks: &HashMap<&str, &Decision<'_>>,
 ) -> ContainerState {
-    let is_enabled = container
-        .labels
-        .get(ENABLE_LABEL)
-        .is_none_or(|it| it != "false");
-    let is_routed = owner.network_mode == HOST_MODE || has_reachable_address(owner, networks);
+    let reason = obstacle(container, owner, networks);
 
     ContainerState {
         name: container.name.clone(),
         id: container.id.clone(),
         names: Vec::new(),
-        networks: owner.endpoints.iter().flat_map(addresses).collect(),
+        networks: owner
+            .endpoints
+            .iter()
+            .flat_map(|it| addresses(input, it))
+            .collect(),
         ports: container.ports.iter().map(ToString::to_string).collect(),
-        reachable: container.running && is_enabled && is_routed,
+        reachable: reason.is_none(),
+        reason,
     }
+}
+
+/// Why a container cannot be reached, in words, or `None` if it can.
+fn obstacle(
+    container: &Container,
+    owner: &Container,
+    networks: &HashMap<&str, &Decision<'_>>,
+) -> Option<String> {
+    if !container.running {
+        return Some("does not run".to_owned());
+    }
+    if is_excluded(container) {
+        return Some(format!("excluded by its label {ENABLE_LABEL}=false"));
+    }
+    if owner.network_mode == HOST_MODE || has_reachable_address(owner, networks) {
+        return None;
+    }
+    let reasons = owner.endpoints.iter().filter_map(|endpoint| {
+        let decision = networks.get(endpoint.network_id.as_str())?;
+        decision.state.reason.clone()
+    });
+    let reasons: Vec<_> = reasons.collect();
+    if reasons.is_empty() {
+        return Some("has no address".to_owned());
+    }
+    Some(reasons.join("; "))
 }
 
 fn has_reachable_address(container: &Container, networks: &HashMap<&str, &Decision<'_>>) -> bool {
@@ -116,7 +174,7 @@ fn has_reachable_address(container: &Container, networks: &HashMap<&str, &Decisi
     })
 }
 
-fn addresses(endpoint: &ContainerEndpoint) -> Vec<ContainerAddress> {
+fn addresses(input: &Input, endpoint: &ContainerEndpoint) -> Vec<ContainerAddress> {
     let entry = |address| ContainerAddress {
         network: endpoint.network.clone(),
         address,
@@ -128,7 +186,10 @@ fn addresses(endpoint: &ContainerEndpoint) -> Vec<ContainerAddress> {
         .collect();
 
     if addresses.is_empty() {
-        return vec![entry(None)];
+        let is_host = endpoint.network == HOST_MODE;
+        return vec![entry(
+            input.server_addresses.first().copied().filter(|_| is_host),
+        )];
     }
     addresses
 }

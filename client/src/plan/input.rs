@@ -1,5 +1,6 @@
 //! What a plan is computed from.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -15,6 +16,10 @@ pub struct Input {
     pub host: Host,
     pub filters: Filters,
     pub reach: Reach,
+    /// Networks the server could not attach, by ID, with its reason.
+    pub refused: BTreeMap<String, String>,
+    /// The server's addresses in the tunnel, where containers on the host network answer.
+    pub server_addresses: Vec<IpAddr>,
     /// The ID of dtap's own server container, which is no destination.
     pub server: Option<String>,
 }

@@ -1,12 +1,11 @@
 //! Decides, network by network and subnet by subnet, what is attached and routed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::reserved::Reserved;
-use super::{Attachment, Input, NetworkState, Reach, Reachability};
+use super::{Input, NetworkState, Reach, Reachability, parent};
 use crate::docker::{ENABLE_LABEL, Network};
 
 /// What becomes of one network.
@@ -14,7 +13,9 @@ use crate::docker::{ENABLE_LABEL, Network};
 pub(super) struct Decision<'a> {
     pub(super) network: &'a Network,
     pub(super) state: NetworkState,
-    /// Subnets that are reached through the tunnel.
+    /// Subnets that the server is asked to attach.
+    pub(super) attached: BTreeSet<IpNet>,
+    /// Those of them that are reached through the tunnel.
     pub(super) routed: BTreeSet<IpNet>,
     /// Subnets whose containers can be reached, through the tunnel or without.
     pub(super) reachable: BTreeSet<IpNet>,
@@ -34,30 +35,6 @@ pub(super) fn decide(input: &Input) -> Vec<Decision<'_>> {
     networks
         .into_iter()
         .map(|network| subnets.decide(network))
-        .collect()
-}
-
-/// The attachments of the networks that have a routed subnet.
-pub(super) fn attachments(
-    decisions: &[Decision<'_>],
-    masquerade: &BTreeMap<&str, BTreeSet<IpAddr>>,
-) -> Vec<Attachment> {
-    let routed = decisions.iter().filter(|it| !it.routed.is_empty());
-
-    routed
-        .map(|decision| Attachment {
-            network_id: decision.network.id.clone(),
-            network: decision.network.name.clone(),
-            bridge: decision.network.bridge_interface(),
-            subnets: decision.routed.clone(),
-            masquerade: masquerade
-                .get(decision.network.id.as_str())
-                .into_iter()
-                .flatten()
-                .copied()
-                .filter(|address| decision.routed.iter().any(|it| it.contains(address)))
-                .collect(),
-        })
         .collect()
 }
 
@@ -83,6 +60,7 @@ impl<'a> Subnets<'a> {
                 state: Reachability::Reachable,
                 reason: None,
             },
+            attached: BTreeSet::new(),
             routed: BTreeSet::new(),
             reachable: BTreeSet::new(),
             notes: Vec::new(),
@@ -128,6 +106,12 @@ impl<'a> Subnets<'a> {
 
     fn route(&mut self, decision: &mut Decision<'a>, subnet: IpNet) {
         self.claimed.insert(subnet, &decision.network.name);
+        decision.attached.insert(subnet);
+        if let Some(reason) = self.input.refused.get(&decision.network.id) {
+            decision.state.state = Reachability::Unsupported;
+            decision.state.reason = Some(reason.clone());
+            return;
+        }
         decision.routed.insert(subnet);
         decision.reachable.insert(subnet);
 
@@ -168,46 +152,25 @@ fn verdict(network: &Network) -> Result<Vec<IpNet>, (Reachability, String)> {
     let unsupported = |reason: String| Err((Reachability::Unsupported, reason));
 
     match network.driver.as_str() {
-        "bridge" => bridge_subnets(network).or_else(unsupported),
+        "bridge" => subnets(network).or_else(unsupported),
+        "macvlan" | "ipvlan" => match parent::isolation(network) {
+            Some(reason) => unsupported(reason),
+            None => subnets(network).or_else(unsupported),
+        },
         "host" => {
             unsupported("host network: containers on it answer at the server's address".to_owned())
         }
         "null" => unsupported("no network: containers on it have no address".to_owned()),
         driver => unsupported(format!(
-            "driver '{driver}': only bridge networks are attached"
+            "driver '{driver}': dtap knows no way to its containers"
         )),
     }
 }
 
-fn bridge_subnets(network: &Network) -> Result<Vec<IpNet>, String> {
+/// Why the containers of a network have no address that could be reached.
+fn subnets(network: &Network) -> Result<Vec<IpNet>, String> {
     if network.subnets.is_empty() {
         return Err("the network has no subnet: its containers have no known address".to_owned());
     }
-    let prefixes = network.subnets.iter().map(|it| it.prefix);
-    let attachable: Vec<_> = prefixes
-        .filter(|subnet| !is_isolated(network, *subnet))
-        .collect();
-
-    if attachable.is_empty() {
-        return Err("isolated: its bridge has no address to reach containers from".to_owned());
-    }
-    Ok(attachable)
-}
-
-/// Whether Docker leaves the bridge without an address of the subnet's family.
-///
-/// Options of the bridge driver: `inhibit_ipv4` since 20.10, `gateway_mode_ipv4|6=isolated` since 27.1.
-fn is_isolated(network: &Network, subnet: IpNet) -> bool {
-    let option = |name: &str| {
-        let name = format!("com.docker.network.bridge.{name}");
-        network.options.get(&name).map(String::as_str)
-    };
-
-    match subnet {
-        IpNet::V4(_) => {
-            option("gateway_mode_ipv4") == Some("isolated")
-                || option("inhibit_ipv4") == Some("true")
-        }
-        IpNet::V6(_) => option("gateway_mode_ipv6") == Some("isolated"),
-    }
+    Ok(network.subnets.iter().map(|it| it.prefix).collect())
 }

@@ -41,13 +41,15 @@ pub struct ContainerState {
     /// Such as `80/tcp`.
     pub ports: Vec<String>,
     pub reachable: bool,
+    /// In words, whenever it is not reachable.
+    pub reason: Option<String>,
 }
 
 /// An address of a container; one entry per address of a network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ContainerAddress {
     pub network: String,
-    /// Absent while the container does not run, and on the host's network.
+    /// Absent while the container does not run; on the host's network, the server's address.
     pub address: Option<IpAddr>,
     /// The same host under the prefix its subnet is mapped to.
     pub mapped: Option<IpAddr>,

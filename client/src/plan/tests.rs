@@ -3,6 +3,10 @@
 mod containers;
 mod properties;
 
+use std::net::IpAddr;
+
+use dtap_tunnel::session::{Access, SiblingKind};
+
 use super::*;
 use crate::docker::{Container, ContainerEndpoint, Network, Subnet};
 
@@ -130,11 +134,15 @@ fn a_bridge_is_attached_and_routed_in_both_families() {
     assert_eq!(
         plan.attachments,
         [Attachment {
-            network_id: "web-0123456789".into(),
+            id: "web-0123456789".into(),
             network: "web".into(),
-            bridge: "br-web-01234567".into(),
+            access: Access::Bridge {
+                interface: "br-web-01234567".into(),
+                bare: BTreeSet::new(),
+            },
             subnets: plan.routes.clone(),
             masquerade: BTreeSet::new(),
+            excluded: BTreeSet::new(),
         }]
     );
     assert!(plan.notes.is_empty());
@@ -292,7 +300,10 @@ fn what_cannot_be_attached_says_why() {
         config_only: true,
         ..bridge("template", &["10.1.0.0/16"])
     };
-    let isolated = bridge("isolated", &["10.1.0.0/16"]);
+    let private = Network {
+        options: [("macvlan_mode".to_owned(), "private".to_owned())].into(),
+        ..driven("private", "macvlan")
+    };
     let cases = [
         (
             driven("host", "host"),
@@ -303,8 +314,12 @@ fn what_cannot_be_attached_says_why() {
             "no network: containers on it have no address",
         ),
         (
-            driven("lan", "macvlan"),
-            "driver 'macvlan': only bridge networks are attached",
+            driven("far", "weave"),
+            "driver 'weave': dtap knows no way to its containers",
+        ),
+        (
+            private,
+            "macvlan mode 'private': containers on it talk to nobody on their own parent interface",
         ),
         (
             bridge("bare", &[]),
@@ -314,14 +329,6 @@ fn what_cannot_be_attached_says_why() {
             template,
             "a configuration for other networks: no container can be on it",
         ),
-        (
-            with_option(isolated.clone(), "gateway_mode_ipv4", "isolated"),
-            "isolated: its bridge has no address to reach containers from",
-        ),
-        (
-            with_option(isolated, "inhibit_ipv4", "true"),
-            "isolated: its bridge has no address to reach containers from",
-        ),
     ];
 
     for (network, reason) in cases {
@@ -329,6 +336,85 @@ fn what_cannot_be_attached_says_why() {
         assert_eq!(verdict(&plan), (Reachability::Unsupported, reason));
         assert!(plan.routes.is_empty() && plan.attachments.is_empty());
     }
+}
+
+#[test]
+fn a_bridge_without_an_address_is_attached_as_bare_in_that_family() {
+    let web = bridge("web", &["10.1.0.0/16", "fd00:1::/64"]);
+    for (option, value, expected) in [
+        ("gateway_mode_ipv4", "isolated", "10.1.0.0/16"),
+        ("inhibit_ipv4", "true", "10.1.0.0/16"),
+        ("gateway_mode_ipv6", "isolated", "fd00:1::/64"),
+    ] {
+        let plan = planned(&[with_option(web.clone(), option, value)]);
+        let Access::Bridge { bare, .. } = &plan.attachments[0].access else {
+            panic!("by its bridge");
+        };
+        assert_eq!(*bare, [expected.parse().unwrap()].into(), "{option}");
+        assert_eq!(routes(&plan), ["10.1.0.0/16", "fd00:1::/64"]);
+    }
+}
+
+#[test]
+fn macvlan_and_ipvlan_are_attached_beside_their_containers() {
+    let lan = |driver: &str, options: &[(&str, &str)]| Network {
+        driver: driver.into(),
+        options: options
+            .iter()
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect(),
+        ..bridge("lan", &["10.50.0.0/24"])
+    };
+    for (network, parent, kind) in [
+        (
+            lan("macvlan", &[("parent", "eth1")]),
+            "eth1",
+            SiblingKind::Macvlan,
+        ),
+        (lan("macvlan", &[]), "dm-lan-01234567", SiblingKind::Macvlan),
+        (
+            lan("ipvlan", &[("parent", "eth1.10")]),
+            "eth1.10",
+            SiblingKind::IpvlanL2,
+        ),
+        (
+            lan("ipvlan", &[("ipvlan_mode", "l3")]),
+            "di-lan-01234567",
+            SiblingKind::IpvlanL3,
+        ),
+    ] {
+        let web = container("web", &[(&network, "10.50.0.2")]);
+        let plan = plan(&Input {
+            networks: vec![network],
+            containers: vec![web],
+            ..Input::default()
+        });
+        assert_eq!(
+            plan.attachments[0].access,
+            Access::Sibling {
+                parent: parent.into(),
+                kind,
+                containers: ["10.50.0.2".parse().unwrap()].into(),
+            }
+        );
+        assert!(plan.containers[0].reachable);
+    }
+}
+
+#[test]
+fn what_the_server_refused_is_attached_again_but_not_routed() {
+    let web = bridge("web", &["10.1.0.0/16"]);
+    let plan = plan(&Input {
+        refused: [(web.id.clone(), "no such bridge".to_owned())].into(),
+        networks: vec![web],
+        ..Input::default()
+    });
+    assert_eq!(
+        verdict(&plan),
+        (Reachability::Unsupported, "no such bridge")
+    );
+    assert!(plan.routes.is_empty());
+    assert_eq!(plan.attachments.len(), 1);
 }
 
 #[test]

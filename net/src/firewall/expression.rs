@@ -69,14 +69,17 @@ pub(super) fn lower(rule: &[Statement]) -> Vec<Expression> {
     rule.iter().flat_map(instructions).collect()
 }
 
-/// A set key: an address alone, or an address and an interface.
-pub(super) fn key(address: IpAddr, bridge: Option<&str>) -> Vec<u8> {
-    let mut key = match address {
+/// The key of an address in a set.
+pub(super) fn address_key(address: IpAddr) -> Vec<u8> {
+    match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    key.extend(bridge.into_iter().flat_map(padded));
-    key
+    }
+}
+
+/// The key of an interface in a set.
+pub(super) fn interface_key(name: &str) -> Vec<u8> {
+    padded(name).to_vec()
 }
 
 fn instructions(statement: &Statement) -> Vec<Expression> {
@@ -108,6 +111,24 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             expressions.push(lookup(set));
             expressions
         }
+        Statement::Excluded(family, direction) => {
+            let (field, set) = match (family, direction) {
+                (Family::V4, Direction::Out) => (DESTINATION_4, Set::Excluded4),
+                (Family::V4, Direction::In) => (SOURCE_4, Set::Excluded4),
+                (Family::V6, Direction::Out) => (DESTINATION_6, Set::Excluded6),
+                (Family::V6, Direction::In) => (SOURCE_6, Set::Excluded6),
+            };
+            let mut expressions = of_family(*family);
+            expressions.extend([Expression::Load { field, to: REG_1 }, lookup(set)]);
+            expressions
+        }
+        Statement::LeavesByFoothold => vec![
+            Expression::Meta {
+                key: Direction::Out.meta(),
+                to: REG_1,
+            },
+            lookup(Set::Footholds),
+        ],
         Statement::NeedsMasquerade(family) => {
             let (field, set) = match family {
                 Family::V4 => (DESTINATION_4, Set::Masquerade4),

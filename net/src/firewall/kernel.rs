@@ -330,8 +330,9 @@ fn key_layout(set: Set) -> (u32, u32) {
     match set {
         Set::Attached4 => (TYPE_IPADDR << 6 | TYPE_IFNAME, 4 + 16),
         Set::Attached6 => (TYPE_IP6ADDR << 6 | TYPE_IFNAME, 16 + 16),
-        Set::Masquerade4 => (TYPE_IPADDR, 4),
-        Set::Masquerade6 => (TYPE_IP6ADDR, 16),
+        Set::Excluded4 | Set::Masquerade4 => (TYPE_IPADDR, 4),
+        Set::Excluded6 | Set::Masquerade6 => (TYPE_IP6ADDR, 16),
+        Set::Footholds => (TYPE_IFNAME, 16),
     }
 }
 

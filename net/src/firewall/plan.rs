@@ -1,6 +1,7 @@
 //! What is to change so that the kernel's ruleset is what it should be. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::FirewallConfig;
 use super::expression::{self, Expression};
@@ -161,30 +162,34 @@ fn table(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
 }
 
 fn elements(config: &FirewallConfig) -> BTreeMap<Set, BTreeSet<Vec<u8>>> {
+    let attached = config.attached.iter().map(|(address, bridge)| {
+        let set = of_family(*address, Set::Attached4, Set::Attached6);
+        let interface = expression::interface_key(bridge);
+        (set, [expression::address_key(*address), interface].concat())
+    });
+    let footholds = config.footholds.iter();
+    let footholds = footholds.map(|it| (Set::Footholds, expression::interface_key(it)));
+
     let mut elements: BTreeMap<_, BTreeSet<_>> = Set::ALL.map(|set| (set, BTreeSet::new())).into();
-    for (address, bridge) in &config.attached {
-        let set = if address.is_ipv4() {
-            Set::Attached4
-        } else {
-            Set::Attached6
-        };
-        elements
-            .entry(set)
-            .or_default()
-            .insert(expression::key(*address, Some(bridge)));
-    }
-    for address in &config.masquerade {
-        let set = if address.is_ipv4() {
-            Set::Masquerade4
-        } else {
-            Set::Masquerade6
-        };
-        elements
-            .entry(set)
-            .or_default()
-            .insert(expression::key(*address, None));
+    let excluded = keys(&config.excluded, Set::Excluded4, Set::Excluded6);
+    let masquerade = keys(&config.masquerade, Set::Masquerade4, Set::Masquerade6);
+    for (set, key) in attached.chain(excluded).chain(masquerade).chain(footholds) {
+        elements.entry(set).or_default().insert(key);
     }
     elements
+}
+
+fn keys(addresses: &BTreeSet<IpAddr>, v4: Set, v6: Set) -> impl Iterator<Item = (Set, Vec<u8>)> {
+    addresses
+        .iter()
+        .map(move |it| (of_family(*it, v4, v6), expression::address_key(*it)))
+}
+
+fn of_family(address: IpAddr, v4: Set, v6: Set) -> Set {
+    match address {
+        IpAddr::V4(_) => v4,
+        IpAddr::V6(_) => v6,
+    }
 }
 
 /// Whether our table has exactly our sets, chains and rules.

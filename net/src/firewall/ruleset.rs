@@ -25,8 +25,12 @@ pub(super) enum Statement {
     /// The tunnel address, which is the source of what goes out by a bridge, is attached to that
     /// bridge.
     Attached(Family, Direction),
+    /// The container, which is the destination of what comes from the tunnel, is to be left alone.
+    Excluded(Family, Direction),
     /// The destination could not answer a tunnel address.
     NeedsMasquerade(Family),
+    /// Nobody who is reached by the interface could.
+    LeavesByFoothold,
     Established,
     /// A decision to translate the source to what it is, so that no later chain decides otherwise.
     KeepSource(Family),
@@ -41,24 +45,33 @@ pub(super) enum Statement {
 pub(super) enum Set {
     Attached4,
     Attached6,
+    Excluded4,
+    Excluded6,
     Masquerade4,
     Masquerade6,
+    Footholds,
 }
 
 impl Set {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Attached4,
         Self::Attached6,
+        Self::Excluded4,
+        Self::Excluded6,
         Self::Masquerade4,
         Self::Masquerade6,
+        Self::Footholds,
     ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Attached4 => "attached4",
             Self::Attached6 => "attached6",
+            Self::Excluded4 => "excluded4",
+            Self::Excluded6 => "excluded6",
             Self::Masquerade4 => "masquerade4",
             Self::Masquerade6 => "masquerade6",
+            Self::Footholds => "footholds",
         }
     }
 
@@ -66,8 +79,9 @@ impl Set {
         match self {
             Self::Attached4 => "ipv4_addr . ifname",
             Self::Attached6 => "ipv6_addr . ifname",
-            Self::Masquerade4 => "ipv4_addr",
-            Self::Masquerade6 => "ipv6_addr",
+            Self::Excluded4 | Self::Masquerade4 => "ipv4_addr",
+            Self::Excluded6 | Self::Masquerade6 => "ipv6_addr",
+            Self::Footholds => "ifname",
         }
     }
 }
@@ -187,9 +201,20 @@ impl Rules {
                 ]
             })
         };
+        let excluded = |tunnel: &Statement, direction| {
+            FAMILIES.map(|family| {
+                vec![
+                    tunnel.clone(),
+                    Statement::Excluded(family, direction),
+                    Statement::Drop,
+                ]
+            })
+        };
         let mut rules = Vec::new();
+        rules.extend(excluded(&self.from_tunnel, Direction::Out));
         rules.extend(attached(&self.from_tunnel, Direction::Out));
         rules.push(vec![self.from_tunnel.clone(), Statement::Drop]);
+        rules.extend(excluded(&self.to_tunnel, Direction::In));
         rules.extend(attached(&self.to_tunnel, Direction::In));
         rules.push(vec![
             self.to_tunnel.clone(),
@@ -210,7 +235,15 @@ impl Rules {
                 Statement::Masquerade,
             ]
         });
-        keep.into_iter().chain(masquerade).collect()
+        let by_foothold = vec![
+            self.from_tunnel.clone(),
+            Statement::LeavesByFoothold,
+            Statement::Masquerade,
+        ];
+        keep.into_iter()
+            .chain(masquerade)
+            .chain([by_foothold])
+            .collect()
     }
 }
 
@@ -265,6 +298,15 @@ impl fmt::Display for Statement {
                 };
                 write!(f, "{ip} {field} . {} @{}", bridge.key(), set.name())
             }
+            Self::Excluded(family, direction) => {
+                let (ip, set) = family.names(Set::Excluded4, Set::Excluded6);
+                let field = match direction {
+                    Direction::In => "saddr",
+                    Direction::Out => "daddr",
+                };
+                write!(f, "{ip} {field} @{}", set.name())
+            }
+            Self::LeavesByFoothold => write!(f, "oifname @{}", Set::Footholds.name()),
             Self::NeedsMasquerade(family) => {
                 let (ip, set) = family.names(Set::Masquerade4, Set::Masquerade6);
                 write!(f, "{ip} daddr @{}", set.name())

@@ -13,11 +13,8 @@ use nix::sys::socket::SockProtocol;
 
 use super::{Failures, Route, RouterConfig, missing};
 use crate::announcements::Announcements;
+use crate::netlink::route::{self as kernel, Entry, Own, Owner, Target};
 use crate::netlink::{Socket, subscribe};
-use kernel::{Entry, Target};
-
-#[path = "linux/kernel.rs"]
-mod kernel;
 
 /// The owner of one interface's addresses, MTU and routes.
 #[derive(Debug)]
@@ -100,7 +97,7 @@ impl Router {
             failures.note(
                 "delete blackhole",
                 destination,
-                kernel::delete(&mut socket, destination, Target::Blackhole),
+                kernel::delete(&mut socket, &Own::of_router(destination, Target::Blackhole)),
             );
         }
         failures.into_result()
@@ -115,7 +112,7 @@ impl Router {
         let entries = kernel::entries(&mut Socket::new(SockProtocol::NetlinkRoute)?)?;
         let (left, live): (Vec<_>, Vec<_>) = entries
             .into_iter()
-            .filter(|entry| entry.ours)
+            .filter(|entry| entry.owner == Some(Owner::Router))
             .partition(|entry| entry.target == Target::Blackhole);
         let live: BTreeSet<_> = live.into_iter().map(|entry| entry.destination).collect();
         Ok(left
@@ -134,11 +131,13 @@ impl Router {
     ) {
         for &destination in wanted {
             let present = |entry: &Entry| {
-                entry.ours && entry.destination == destination && entry.target == Target::Blackhole
+                entry.owner == Some(Owner::Router)
+                    && entry.destination == destination
+                    && entry.target == Target::Blackhole
             };
             let outcome = match entries.iter().any(present) {
                 true => Ok(()),
-                false => kernel::add(socket, destination, Target::Blackhole),
+                false => kernel::add(socket, &Own::of_router(destination, Target::Blackhole)),
             };
             if failures.note("add blackhole", destination, outcome) {
                 self.blackholes.insert(destination);
@@ -157,7 +156,7 @@ impl Router {
                 || !failures.note(
                     "delete blackhole",
                     destination,
-                    kernel::delete(socket, destination, Target::Blackhole),
+                    kernel::delete(socket, &Own::of_router(destination, Target::Blackhole)),
                 )
         });
     }
@@ -214,7 +213,7 @@ pub(super) fn routes() -> io::Result<Vec<Route>> {
                 .interface()
                 .and_then(|index| names.get(&index).cloned()),
             gateway: entry.target.gateway(),
-            ours: entry.ours,
+            ours: entry.owner.is_some(),
         })
         .collect())
 }
@@ -275,7 +274,7 @@ fn add_routes(
         let same = |entry: &&Entry| {
             entry.destination == destination
                 && entry.main
-                && !(entry.ours && entry.target == Target::Blackhole)
+                && !(entry.owner == Some(Owner::Router) && entry.target == Target::Blackhole)
         };
         let mut others = entries.iter().filter(same);
         if others.clone().any(|entry| entry.is_ours_by(index)) {
@@ -286,7 +285,10 @@ fn add_routes(
                 io::ErrorKind::AlreadyExists,
                 format!("there is one {}", other.target),
             )),
-            None => kernel::add(socket, destination, Target::Interface(index)),
+            None => kernel::add(
+                socket,
+                &Own::of_router(destination, Target::Interface(index)),
+            ),
         };
         failures.note("add route", destination, outcome);
     }
@@ -301,7 +303,10 @@ fn delete_routes(
 ) {
     for entry in entries.iter().filter(|entry| entry.is_ours_by(index)) {
         if !wanted.contains(&entry.destination) {
-            let outcome = kernel::delete(socket, entry.destination, Target::Interface(index));
+            let outcome = kernel::delete(
+                socket,
+                &Own::of_router(entry.destination, Target::Interface(index)),
+            );
             failures.note("delete route", entry.destination, outcome);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use dtap_net::driver::Driver;
-use dtap_tunnel::session::{Attachment, Paired};
+use dtap_tunnel::session::{Attachment, Paired, Problem};
 use dtap_tunnel::{PathPolicy, PeerConfig, PeerId, PublicKey};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -17,6 +17,7 @@ use crate::addresses::Addresses;
 use crate::candidates;
 use crate::client::{Client, Presence, SessionId};
 use crate::data_plane::DataPlane;
+use crate::grounds::Problems;
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(crate) enum Request {
         client: PublicKey,
         session: SessionId,
         attachments: Vec<Attachment>,
-        reply: oneshot::Sender<Result<Vec<String>>>,
+        reply: oneshot::Sender<Result<Vec<Problem>>>,
     },
     /// More addresses the client may be found at.
     Candidates {
@@ -239,19 +240,18 @@ impl Server {
         key: PublicKey,
         session: SessionId,
         attachments: Vec<Attachment>,
-    ) -> Result<Vec<String>> {
+    ) -> Result<Vec<Problem>> {
         let Some(client) = self.clients.get_mut(&key).filter(|it| it.is_in(session)) else {
             anyhow::bail!("another session of this client has taken over");
         };
-        let problems = attachments
-            .iter()
-            .filter(|it| nix::net::if_::if_nametoindex(it.interface.as_str()).is_err())
-            .map(|it| format!("network {}: no interface {} here", it.network, it.interface))
-            .collect();
+        let own: BTreeSet<_> = attachments.iter().map(|it| it.id.clone()).collect();
         client.attachments = attachments;
         self.remember(key)?;
-        self.apply().await?;
-        Ok(problems)
+        let problems = self.apply().await?.into_iter();
+        Ok(problems
+            .filter(|(id, _)| own.contains(id))
+            .map(|(id, reason)| Problem { id, reason })
+            .collect())
     }
 
     async fn bye(&mut self, key: PublicKey, session: SessionId) -> Result<()> {
@@ -290,7 +290,7 @@ impl Server {
             known.attachments.clear();
         }
         self.store.save()?;
-        self.apply().await
+        self.apply().await.map(|_| ())
     }
 
     fn remember(&mut self, key: PublicKey) -> Result<()> {
@@ -304,13 +304,14 @@ impl Server {
     }
 
     /// Brings kernel and tunnel to what the clients want now; without any,
-    /// nothing is left.
-    pub(super) async fn apply(&mut self) -> Result<()> {
+    /// nothing is left. Returns what could not be attached.
+    pub(super) async fn apply(&mut self) -> Result<Problems> {
         let Some(mut data_plane) = self.data_plane.take() else {
-            return Ok(());
+            return Ok(Problems::new());
         };
         if self.clients.is_empty() {
-            return data_plane.close().await;
+            data_plane.close().await?;
+            return Ok(Problems::new());
         }
         let set = data_plane.set(&self.clients).await;
         self.data_plane = Some(data_plane);

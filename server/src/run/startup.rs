@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use dtap_net::firewall::Firewall;
+use dtap_net::foothold;
 use dtap_net::router::Router;
 use dtap_tunnel::PrivateKey;
 use dtap_tunnel::session::{Hello, PROTOCOL};
@@ -95,6 +96,7 @@ impl Server {
             Router::sweep().context("clear the routes of an earlier run")?;
         }
         Firewall::sweep().context("clear the rules of an earlier run")?;
+        foothold::clear().context("clear the footholds of an earlier run")?;
         for (client, known) in paired {
             self.admit(client, Addresses::numbered(known.number, key), None)
                 .await?;
@@ -103,7 +105,7 @@ impl Server {
                 client.begin_grace(Instant::now());
             }
         }
-        self.apply().await
+        self.apply().await.map(|_| ())
     }
 }
 

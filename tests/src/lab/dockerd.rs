@@ -28,6 +28,29 @@ pub enum Firewall {
     IptablesLegacy,
 }
 
+impl Firewall {
+    /// Those that a test of every flavour shall take: the ones `DTAP_LAB_FIREWALLS` names (such as `iptables-nft`), else
+    /// all.
+    pub fn required() -> Vec<Self> {
+        let all = [Self::IptablesNft, Self::IptablesLegacy];
+        let Ok(wanted) = std::env::var("DTAP_LAB_FIREWALLS") else {
+            return all.to_vec();
+        };
+        let wanted: Vec<_> = wanted.split(',').map(str::trim).collect();
+        let chosen = |it: &Self| wanted.contains(&it.to_string().as_str());
+        all.into_iter().filter(chosen).collect()
+    }
+}
+
+impl std::fmt::Display for Firewall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::IptablesNft => "iptables-nft",
+            Self::IptablesLegacy => "iptables-legacy",
+        })
+    }
+}
+
 /// The Docker engine of a lab, in a directory of its own.
 #[derive(Debug)]
 pub(super) struct Dockerd {

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::attachment::{Attachment, Problem};
 use super::version::Hello;
 use crate::key::PublicKey;
 use crate::path::PathMessage;
@@ -37,7 +38,7 @@ pub enum Message {
     /// The plan of this generation is in force, but for `problems`.
     PlanDone {
         generation: u64,
-        problems: Vec<String>,
+        problems: Vec<Problem>,
     },
     /// The host's addresses have changed.
     Candidates {
@@ -71,18 +72,6 @@ pub struct Paired {
     pub candidates: Vec<SocketAddr>,
     /// The server's UDP port, for addresses that only the client knows.
     pub port: u16,
-}
-
-/// What the server does so that one Docker network is reachable.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Attachment {
-    /// The network's name, for messages to people.
-    pub network: String,
-    /// The interface of the VM its containers are behind.
-    pub interface: String,
-    pub subnets: BTreeSet<IpNet>,
-    /// Containers that could not answer the host's own address.
-    pub masquerade: BTreeSet<IpAddr>,
 }
 
 impl Message {

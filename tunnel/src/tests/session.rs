@@ -9,8 +9,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::session::{
-    Attachment, Decoder, Frame, FrameError, HEADER, Hello, Message, PROTOCOL, Paired, Protocol,
-    encode_datagram, encode_message,
+    Access, Attachment, Decoder, Frame, FrameError, HEADER, Hello, Hop, Message, PROTOCOL, Paired,
+    Problem, Protocol, SiblingKind, encode_datagram, encode_message,
 };
 use crate::{PathMessage, PublicKey, Seal};
 
@@ -109,15 +109,54 @@ fn paired() -> impl Strategy<Value = Paired> {
     )
 }
 
+fn access() -> impl Strategy<Value = Access> {
+    let hop =
+        (any::<IpAddr>(), ".{0,9}").prop_map(|(address, interface)| Hop { address, interface });
+    let kind = prop_oneof![
+        Just(SiblingKind::Macvlan),
+        Just(SiblingKind::IpvlanL2),
+        Just(SiblingKind::IpvlanL3),
+        Just(SiblingKind::IpvlanL3s),
+    ];
+    prop_oneof![
+        (".{0,9}", nets()).prop_map(|(interface, bare)| Access::Bridge { interface, bare }),
+        (".{0,9}", kind, btree_set(any::<IpAddr>(), 0..3)).prop_map(
+            |(parent, kind, containers)| Access::Sibling {
+                parent,
+                kind,
+                containers,
+            }
+        ),
+        (nets(), vec(hop, 3)).prop_map(|(nets, hops)| Access::Hops {
+            hops: nets.into_iter().zip(hops).collect(),
+        }),
+    ]
+}
+
 fn attachment() -> impl Strategy<Value = Attachment> {
-    (".{0,9}", ".{0,9}", nets(), btree_set(any::<IpAddr>(), 0..3)).prop_map(
-        |(network, interface, subnets, masquerade)| Attachment {
-            network,
-            interface,
-            subnets,
-            masquerade,
-        },
+    let addresses = || btree_set(any::<IpAddr>(), 0..3);
+    (
+        ".{0,9}",
+        ".{0,9}",
+        access(),
+        nets(),
+        addresses(),
+        addresses(),
     )
+        .prop_map(
+            |(id, network, access, subnets, masquerade, excluded)| Attachment {
+                id,
+                network,
+                access,
+                subnets,
+                masquerade,
+                excluded,
+            },
+        )
+}
+
+fn problem() -> impl Strategy<Value = Problem> {
+    (".{0,9}", ".{0,9}").prop_map(|(id, reason)| Problem { id, reason })
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -139,7 +178,7 @@ fn message() -> impl Strategy<Value = Message> {
                 attachments,
             }
         }),
-        (any::<u64>(), vec(".{0,9}", 0..4)).prop_map(|(generation, problems)| {
+        (any::<u64>(), vec(problem(), 0..4)).prop_map(|(generation, problems)| {
             Message::PlanDone {
                 generation,
                 problems,
@@ -275,4 +314,14 @@ fn versions_that_cannot_work_together_are_named_with_the_fix() {
     for word in ["0.1.0", "9.0.0", "dtap-client uninstall"] {
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn an_access_that_only_a_newer_version_knows_leaves_the_plan_readable() {
+    let plan = r#"{"message":"plan","generation":1,"attachments":[{"id":"n","network":"web",
+        "access":{"by":"magic","wand":"oak"},"subnets":["172.18.0.0/16"],"masquerade":[],"excluded":[]}]}"#;
+    let Message::Plan { attachments, .. } = serde_json::from_str(plan).unwrap() else {
+        panic!("a plan");
+    };
+    assert_eq!(attachments[0].access, Access::Unknown);
 }

@@ -44,7 +44,7 @@ fn containers_that_could_not_answer_are_masqueraded() {
 #[test]
 fn a_container_is_reachable_while_it_runs_on_a_reachable_network() {
     let web = bridge("web", &["172.18.0.0/16"]);
-    let lan = driven("lan", "macvlan");
+    let lan = driven("lan", "weave");
     let mut stopped = container("stopped", &[]);
     stopped.running = false;
     stopped.endpoints = vec![ContainerEndpoint {
@@ -68,6 +68,19 @@ fn a_container_is_reachable_while_it_runs_on_a_reachable_network() {
         server: Some("dtap-id".into()),
         ..Input::default()
     });
+    let reasons: Vec<_> = plan
+        .containers
+        .iter()
+        .filter_map(|it| Some((it.name.as_str(), it.reason.as_deref()?)))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            ("far", "driver 'weave': dtap knows no way to its containers"),
+            ("hidden", "excluded by its label dtap.enable=false"),
+            ("stopped", "does not run"),
+        ]
+    );
 
     let seen: Vec<_> = plan
         .containers
@@ -111,6 +124,6 @@ fn the_json_is_that_of_status_and_ls() {
     );
     assert_eq!(
         serde_json::to_string(&plan.containers).unwrap(),
-        r#"[{"name":"up","id":"up-id","names":[],"networks":[{"network":"web","address":"172.18.0.2","mapped":null}],"ports":["80/tcp"],"reachable":true}]"#
+        r#"[{"name":"up","id":"up-id","names":[],"networks":[{"network":"web","address":"172.18.0.2","mapped":null}],"ports":["80/tcp"],"reachable":true,"reason":null}]"#
     );
 }

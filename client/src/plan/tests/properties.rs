@@ -135,7 +135,7 @@ proptest! {
 
         prop_assert_eq!(&plan.routes, &attached);
         for attachment in &plan.attachments {
-            prop_assert!(attachment.subnets.is_subset(&subnets(&attachment.network_id)));
+            prop_assert!(attachment.subnets.is_subset(&subnets(&attachment.id)));
         }
     }
 

@@ -211,6 +211,7 @@ fn config() -> FirewallConfig {
         ]
         .into(),
         masquerade: ["172.30.2.2".parse().unwrap()].into(),
+        ..FirewallConfig::default()
     }
 }
 

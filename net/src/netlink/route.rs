@@ -10,27 +10,75 @@ use netlink_bindings::rt_addr::{self, Ifaddrmsg};
 use netlink_bindings::rt_link::{self, Ifinfomsg};
 use netlink_bindings::rt_route::{self, IterableRouteAttrs, RouteAttrs, Rtmsg};
 
-use crate::netlink::Socket;
+use super::Socket;
 
 /// One next hop of one route of any table but `local`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) destination: IpNet,
-    pub(super) target: Target,
+pub(crate) struct Entry {
+    pub(crate) destination: IpNet,
+    pub(crate) target: Target,
     /// Whether it is in the main table, where ours are.
-    pub(super) main: bool,
-    pub(super) ours: bool,
+    pub(crate) main: bool,
+    pub(crate) owner: Option<Owner>,
+    /// The address that packets of the machine's own carry.
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// Whose route one of ours is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// Of what is reached through the tunnel, and the blackholes beside it.
+    Router,
+    /// Of what the machine itself would not reach.
+    Footholds,
+}
+
+/// A route of ours, to be added or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) destination: IpNet,
+    pub(crate) target: Target,
+    pub(crate) owner: Owner,
+    pub(crate) source: Option<IpAddr>,
+}
+
+impl Own {
+    pub(crate) fn of_router(destination: IpNet, target: Target) -> Self {
+        Self {
+            destination,
+            target,
+            owner: Owner::Router,
+            source: None,
+        }
+    }
+}
+
+impl Owner {
+    const ALL: [Self; 2] = [Self::Router, Self::Footholds];
+
+    /// Marks our routes (`ip route show proto 75`). iproute2's `rt_protos` and the kernel's
+    /// `rtnetlink.h` leave both free.
+    fn protocol(self) -> u8 {
+        match self {
+            Self::Router => 75,
+            Self::Footholds => 76,
+        }
+    }
+
+    fn of(protocol: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.protocol() == protocol)
+    }
 }
 
 impl Entry {
-    pub(super) fn is_ours_by(&self, index: u32) -> bool {
-        self.ours && self.target == Target::Interface(index)
+    pub(crate) fn is_ours_by(&self, index: u32) -> bool {
+        self.owner == Some(Owner::Router) && self.target == Target::Interface(index)
     }
 }
 
 /// Where a route leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     /// Straight out of the interface with this index.
     Interface(u32),
     Gateway {
@@ -44,7 +92,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    pub(super) fn interface(self) -> Option<u32> {
+    pub(crate) fn interface(self) -> Option<u32> {
         match self {
             Self::Interface(index) => Some(index),
             Self::Gateway { index, .. } => index,
@@ -52,7 +100,7 @@ impl Target {
         }
     }
 
-    pub(super) fn gateway(self) -> Option<IpAddr> {
+    pub(crate) fn gateway(self) -> Option<IpAddr> {
         match self {
             Self::Gateway { address, .. } => Some(address),
             Self::Interface(_) | Self::Blackhole | Self::Reject => None,
@@ -75,7 +123,7 @@ impl fmt::Display for Target {
 }
 
 /// Brings a link up, with this MTU in bytes and a longer queue, if it is not so already.
-pub(super) fn set_link(socket: &mut Socket, index: u32, mtu: u32) -> io::Result<()> {
+pub(crate) fn set_link(socket: &mut Socket, index: u32, mtu: u32) -> io::Result<()> {
     let header = Ifinfomsg {
         ifi_index: index as i32,
         ..Default::default()
@@ -108,7 +156,7 @@ pub(super) fn set_link(socket: &mut Socket, index: u32, mtu: u32) -> io::Result<
 }
 
 /// The addresses of an interface, without those that the kernel gives every link.
-pub(super) fn addresses(socket: &mut Socket, index: u32) -> io::Result<BTreeSet<IpNet>> {
+pub(crate) fn addresses(socket: &mut Socket, index: u32) -> io::Result<BTreeSet<IpNet>> {
     let request = rt_addr::Request::new().op_getaddr_dump(&Ifaddrmsg::default());
     let addresses = socket.dump(&request, |(header, attributes)| {
         if header.ifa_index != index {
@@ -126,7 +174,7 @@ pub(super) fn addresses(socket: &mut Socket, index: u32) -> io::Result<BTreeSet<
 }
 
 /// Without a route to its prefix, which the router adds with our protocol, and usable at once.
-pub(super) fn add_address(socket: &mut Socket, index: u32, address: IpNet) -> io::Result<()> {
+pub(crate) fn add_address(socket: &mut Socket, index: u32, address: IpNet) -> io::Result<()> {
     let mut request = rt_addr::Request::new()
         .set_create()
         .set_excl()
@@ -143,14 +191,14 @@ pub(super) fn add_address(socket: &mut Socket, index: u32, address: IpNet) -> io
     unless(libc::EEXIST, socket.execute(&request))
 }
 
-pub(super) fn delete_address(socket: &mut Socket, index: u32, address: IpNet) -> io::Result<()> {
+pub(crate) fn delete_address(socket: &mut Socket, index: u32, address: IpNet) -> io::Result<()> {
     let mut request = rt_addr::Request::new().op_deladdr_do(&address_header(index, address));
     request.encode().push_local(address.addr());
     unless(libc::EADDRNOTAVAIL, socket.execute(&request))
 }
 
 /// The routes of both families in all tables but `local`, multipath ones as one entry per next hop.
-pub(super) fn entries(socket: &mut Socket) -> io::Result<Vec<Entry>> {
+pub(crate) fn entries(socket: &mut Socket) -> io::Result<Vec<Entry>> {
     let request = rt_route::Request::new().op_getroute_dump(&Rtmsg::default());
     let entries = socket.dump(&request, |(header, attributes)| {
         Ok(Some(parse(&header, &attributes)))
@@ -159,47 +207,52 @@ pub(super) fn entries(socket: &mut Socket) -> io::Result<Vec<Entry>> {
 }
 
 /// Adds a route of ours; fails if there is one to the same destination with the same metric.
-pub(super) fn add(socket: &mut Socket, destination: IpNet, target: Target) -> io::Result<()> {
-    let scope = match (destination, target) {
+pub(crate) fn add(socket: &mut Socket, route: &Own) -> io::Result<()> {
+    let scope = match (route.destination, route.target) {
         (IpNet::V4(_), Target::Interface(_)) => libc::RT_SCOPE_LINK,
         (IpNet::V4(_) | IpNet::V6(_), _) => libc::RT_SCOPE_UNIVERSE,
     };
-    let header = route_header(destination, target, scope);
     let mut request = rt_route::Request::new()
         .set_create()
         .set_excl()
-        .op_newroute_do(&header);
-    encode(request.encode(), destination, target);
+        .op_newroute_do(&route_header(route, scope));
+    encode(request.encode(), route);
     socket.execute(&request)
 }
 
 /// Deletes a route of ours, if it is there.
-pub(super) fn delete(socket: &mut Socket, destination: IpNet, target: Target) -> io::Result<()> {
-    let header = route_header(destination, target, libc::RT_SCOPE_NOWHERE);
-    let mut request = rt_route::Request::new().op_delroute_do(&header);
-    encode(request.encode(), destination, target);
+pub(crate) fn delete(socket: &mut Socket, route: &Own) -> io::Result<()> {
+    let mut request =
+        rt_route::Request::new().op_delroute_do(&route_header(route, libc::RT_SCOPE_NOWHERE));
+    encode(request.encode(), route);
     unless(libc::ESRCH, socket.execute(&request))
 }
 
-fn encode(attributes: rt_route::PushRouteAttrs<&mut Vec<u8>>, destination: IpNet, target: Target) {
-    let attributes = attributes.push_dst(destination.network());
-    match target.interface() {
+fn encode(attributes: rt_route::PushRouteAttrs<&mut Vec<u8>>, route: &Own) {
+    let mut attributes = attributes.push_dst(route.destination.network());
+    if let Some(source) = route.source {
+        attributes = attributes.push_prefsrc(source);
+    }
+    if let Some(gateway) = route.target.gateway() {
+        attributes = attributes.push_gateway(gateway);
+    }
+    match route.target.interface() {
         Some(index) => attributes.push_oif(index),
         None => attributes.push_priority(BLACKHOLE_METRIC),
     };
 }
 
-fn route_header(destination: IpNet, target: Target, scope: u8) -> Rtmsg {
-    let kind = match target {
+fn route_header(route: &Own, scope: u8) -> Rtmsg {
+    let kind = match route.target {
         Target::Interface(_) | Target::Gateway { .. } => libc::RTN_UNICAST,
         Target::Blackhole => libc::RTN_BLACKHOLE,
         Target::Reject => libc::RTN_UNREACHABLE,
     };
     Rtmsg {
-        rtm_family: family(destination),
-        rtm_dst_len: destination.prefix_len(),
+        rtm_family: family(route.destination),
+        rtm_dst_len: route.destination.prefix_len(),
         rtm_table: libc::RT_TABLE_MAIN,
-        rtm_protocol: PROTOCOL,
+        rtm_protocol: route.owner.protocol(),
         rtm_scope: scope,
         rtm_type: kind,
         ..Default::default()
@@ -247,7 +300,8 @@ fn parse(header: &Rtmsg, attributes: &IterableRouteAttrs<'_>) -> Vec<Entry> {
             destination,
             target,
             main: table == u32::from(libc::RT_TABLE_MAIN),
-            ours: header.rtm_protocol == PROTOCOL,
+            owner: Owner::of(header.rtm_protocol),
+            source: attributes.get_prefsrc().ok(),
         })
         .collect()
 }
@@ -297,9 +351,6 @@ fn unless(expected: i32, outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Marks our routes (`ip route show proto 75`). iproute2's `rt_protos` and the kernel's
-/// `rtnetlink.h` leave it free.
-const PROTOCOL: u8 = 75;
 /// The worst there is: a blackhole takes effect only once the interface's own route is gone.
 const BLACKHOLE_METRIC: u32 = u32::MAX;
 /// In packets. The 500 of a new tun are 2 ms of a gigabit link in 500-byte packets, less than one

@@ -1,0 +1,85 @@
+//! What the server is asked to do, network by network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use dtap_tunnel::session::{Access, Attachment};
+use ipnet::IpNet;
+
+use super::network::Decision;
+use super::{Input, container, parent};
+use crate::docker::Network;
+
+/// Addresses of containers by network ID.
+type Addresses<'a> = BTreeMap<&'a str, BTreeSet<IpAddr>>;
+
+/// The attachments of the networks that are to be reached through the tunnel, also of those the server has refused: its
+/// machine may have changed.
+pub(super) fn attachments(input: &Input, decisions: &[Decision<'_>]) -> Vec<Attachment> {
+    let all = container::addresses_by_network(input, |_| true);
+    let masquerade = container::masquerade(input);
+    let excluded = container::addresses_by_network(input, container::is_excluded);
+
+    decisions
+        .iter()
+        .filter(|it| !it.attached.is_empty())
+        .map(|decision| Attachment {
+            id: decision.network.id.clone(),
+            network: decision.network.name.clone(),
+            access: access(decision, &all),
+            subnets: decision.attached.clone(),
+            masquerade: within(decision, &masquerade),
+            excluded: within(decision, &excluded),
+        })
+        .collect()
+}
+
+fn access(decision: &Decision<'_>, containers: &Addresses<'_>) -> Access {
+    let network = decision.network;
+
+    match parent::kind(network) {
+        Some(kind) => Access::Sibling {
+            parent: parent::interface(network),
+            kind,
+            containers: within(decision, containers),
+        },
+        None => Access::Bridge {
+            interface: network.bridge_interface(),
+            bare: decision
+                .attached
+                .iter()
+                .copied()
+                .filter(|subnet| is_bare(network, *subnet))
+                .collect(),
+        },
+    }
+}
+
+/// Those of the network's addresses that are in its attached subnets.
+fn within(decision: &Decision<'_>, addresses: &Addresses<'_>) -> BTreeSet<IpAddr> {
+    addresses
+        .get(decision.network.id.as_str())
+        .into_iter()
+        .flatten()
+        .copied()
+        .filter(|address| decision.attached.iter().any(|it| it.contains(address)))
+        .collect()
+}
+
+/// Whether Docker leaves the bridge without an address of the subnet's family.
+///
+/// Options of the bridge driver: `inhibit_ipv4` since 20.10, `gateway_mode_ipv4|6=isolated` since 27.1.
+fn is_bare(network: &Network, subnet: IpNet) -> bool {
+    let option = |name: &str| {
+        let name = format!("com.docker.network.bridge.{name}");
+        network.options.get(&name).map(String::as_str)
+    };
+
+    match subnet {
+        IpNet::V4(_) => {
+            option("gateway_mode_ipv4") == Some("isolated")
+                || option("inhibit_ipv4") == Some("true")
+        }
+        IpNet::V6(_) => option("gateway_mode_ipv6") == Some("isolated"),
+    }
+}

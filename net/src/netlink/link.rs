@@ -1,0 +1,120 @@
+//! Interfaces that share a parent with those of containers.
+
+use std::io;
+
+use netlink_bindings::rt_link::{Ifinfomsg, Request};
+use netlink_bindings::traits::Pusher;
+use netlink_bindings::utils::{finalize_nested_header, push_header, push_nested_header};
+
+use super::Socket;
+
+/// An interface of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) name: String,
+    /// What its maker wrote on it (`ip link show`: `alias`).
+    pub(crate) alias: String,
+    pub(crate) is_up: bool,
+}
+
+/// How the interfaces of one parent exchange frames or packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// macvlan in bridge mode.
+    Macvlan,
+    /// ipvlan in the mode of this number: `enum` of `IPVLAN_MODE_L2` in the kernel's `if_link.h`.
+    Ipvlan(u16),
+}
+
+impl Mode {
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan(_) => "ipvlan",
+        }
+    }
+}
+
+/// Every interface.
+pub(crate) fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
+    let request = Request::new().op_getlink_dump(&Ifinfomsg::default());
+    socket.dump(&request, |(header, link)| {
+        let text =
+            |value: Result<&std::ffi::CStr, _>| value.map(|it| it.to_string_lossy().into_owned());
+        let Ok(name) = text(link.get_ifname()) else {
+            return Ok(None);
+        };
+        Ok(Some(Link {
+            index: header.ifi_index as u32,
+            name,
+            alias: text(link.get_ifalias()).unwrap_or_default(),
+            is_up: header.ifi_flags & libc::IFF_UP as u32 != 0,
+        }))
+    })
+}
+
+/// Makes an interface on the one with the index `parent`.
+///
+/// # Errors
+/// `EOPNOTSUPP` where the kernel has no such kind, `EBUSY` where the parent serves another kind or mode.
+pub(crate) fn create(socket: &mut Socket, name: &str, parent: u32, mode: Mode) -> io::Result<()> {
+    let mut request = Request::new()
+        .set_create()
+        .set_excl()
+        .op_newlink_do(&Ifinfomsg::default());
+    let attributes = request
+        .encode()
+        .push_ifname_bytes(name.as_bytes())
+        .push_link(parent);
+    let mut info = attributes
+        .nested_linkinfo()
+        .push_kind_bytes(mode.kind().as_bytes());
+    let bytes = info.as_vec_mut();
+    let data = push_nested_header(bytes, IFLA_INFO_DATA);
+    match mode {
+        Mode::Macvlan => attribute(bytes, IFLA_MACVLAN_MODE, &MACVLAN_MODE_BRIDGE.to_ne_bytes()),
+        Mode::Ipvlan(mode) => attribute(bytes, IFLA_IPVLAN_MODE, &mode.to_ne_bytes()),
+    }
+    finalize_nested_header(bytes, data);
+    info.end_nested();
+    socket.execute(&request)
+}
+
+/// Writes an alias on an interface and brings it up.
+pub(crate) fn commission(socket: &mut Socket, name: &str, alias: &str) -> io::Result<()> {
+    let up = libc::IFF_UP as u32;
+    let header = Ifinfomsg {
+        ifi_flags: up,
+        ifi_change: up,
+        ..Default::default()
+    };
+    let mut request = Request::new().op_setlink_do(&header);
+    request
+        .encode()
+        .push_ifname_bytes(name.as_bytes())
+        .push_ifalias_bytes(alias.as_bytes());
+    socket.execute(&request)
+}
+
+pub(crate) fn delete(socket: &mut Socket, index: u32) -> io::Result<()> {
+    let header = Ifinfomsg {
+        ifi_index: index as i32,
+        ..Default::default()
+    };
+    match socket.execute(&Request::new().op_dellink_do(&header)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    push_header(bytes, kind, value.len() as u16);
+    bytes.extend(value);
+}
+
+/// The kernel's `if_link.h`.
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const MACVLAN_MODE_BRIDGE: u32 = 4;
+const IFLA_IPVLAN_MODE: u16 = 1;
