@@ -4,6 +4,7 @@ mod connection;
 mod detach;
 mod direct;
 mod follow;
+mod leg;
 mod link;
 mod report;
 mod server;

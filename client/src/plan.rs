@@ -8,6 +8,7 @@ mod container;
 mod filter;
 mod input;
 mod network;
+mod overlay;
 mod parent;
 mod reserved;
 mod state;
@@ -18,7 +19,9 @@ use dtap_tunnel::session::Attachment;
 use ipnet::IpNet;
 
 pub use filter::{Filter, Filters, MalformedFilter};
-pub use input::{Host, HostRoute, Input, Reach};
+pub use input::{Host, HostRoute, Input, Leg, Reach};
+pub(crate) use overlay::LEG_PREFIX;
+pub use overlay::recognise_legs;
 pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 
 /// What should be.
@@ -26,6 +29,8 @@ pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 pub struct Plan {
     /// For the server, sorted by the network's name.
     pub attachments: Vec<Attachment>,
+    /// The IDs of the networks that the leg should be on; no leg is needed without any.
+    pub leg: BTreeSet<String>,
     /// For this host: exactly the attached subnets.
     pub routes: BTreeSet<IpNet>,
     /// Every network of the engine, sorted by name.
@@ -45,6 +50,7 @@ pub fn plan(input: &Input) -> Plan {
 
     Plan {
         attachments: attachment::attachments(input, &networks),
+        leg: overlay::for_leg(input, &networks),
         routes: networks.iter().flat_map(|it| &it.routed).copied().collect(),
         notes: networks.iter().flat_map(|it| it.notes.clone()).collect(),
         networks: networks.into_iter().map(|it| it.state).collect(),

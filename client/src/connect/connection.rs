@@ -12,6 +12,7 @@ use dtap_tunnel::{PathPolicy, PeerId, PrivateKey};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::leg::Leg;
 use super::link::Link;
 use super::view::View;
 use super::{direct, server};
@@ -30,6 +31,9 @@ pub(crate) struct Connection {
     pub(super) view: watch::Sender<View>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) link: Option<Link>,
+    pub(super) leg: Leg,
+    /// The engine, once a session was opened: there may be a leg.
+    engine: Option<Engine>,
     pub(super) debt: Debt,
 }
 
@@ -65,6 +69,8 @@ impl Connection {
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            leg: Leg::new(key.public()),
+            engine: None,
             target,
             settings,
             key,
@@ -82,6 +88,9 @@ impl Connection {
         let result = self.stay_connected().await;
         if self.debt == Debt::Goodbye {
             self.take_leave().await;
+        }
+        if let Some(engine) = self.engine.take() {
+            self.leg.remove(&engine).await;
         }
         let closed = match self.link.take() {
             Some(link) => link.close().await,
@@ -164,6 +173,7 @@ impl Connection {
             container,
         } = server::open(&engine, &self.settings, &self.boot).await?;
         self.debt = Debt::Goodbye;
+        self.engine = Some(engine.clone());
         session.send(&self.pair()?);
         let paired = paired(&mut session).await?;
         self.keep_out(&paired, networks).await?;

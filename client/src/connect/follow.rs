@@ -12,13 +12,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::connection::{Attached, Connection, Debt, GOODBYE, stopped};
 use super::view::set_path;
-use crate::docker::{Container, Engine, Network};
+use crate::docker::{Container, Engine, Network, Swarm};
 use crate::host;
 use crate::plan::{self, Input, Reach};
 use crate::status::State;
 
 /// What the engine had at one moment.
-type Listed = (Vec<Network>, Vec<Container>);
+struct Listed {
+    networks: Vec<Network>,
+    containers: Vec<Container>,
+    swarm: Swarm,
+}
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A session is alive while something arrives within this time.
@@ -56,6 +60,7 @@ impl Connection {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = self.stop.clone();
         let mut listing = Some(Box::pin(list(engine.clone())));
+        let mut news = None;
         let mut follower = Follower {
             attached,
             generation: 0,
@@ -66,15 +71,13 @@ impl Connection {
         };
         loop {
             let idle = listing.is_none();
-            let listed = async {
-                match listing.as_mut() {
-                    Some(listing) => listing.await,
-                    None => std::future::pending().await,
-                }
-            };
+            if news.is_none() {
+                news = self.leg.news(&engine);
+            }
             tokio::select! {
-                listed = listed => {
+                listed = some(&mut listing) => {
                     listing = None;
+                    news = None;
                     self.set(&mut follower, listed?).await?;
                 }
                 () = at(follower.wake), if idle => {
@@ -82,8 +85,18 @@ impl Connection {
                     listing = Some(Box::pin(list(engine.clone())));
                 }
                 event = events.next() => {
-                    event.context("follow the engine's events")??;
+                    let event = event.context("follow the engine's events")??;
+                    self.leg.hear(&engine, &event);
                     follower.wake_within(BURST);
+                }
+                () = self.leg.done() => {
+                    follower.wake_within(if self.leg.is_refused() { REFUSED_AGAIN } else { BURST });
+                }
+                there_is = some(&mut news) => {
+                    news = None;
+                    if there_is? {
+                        follower.wake_within(Duration::ZERO);
+                    }
                 }
                 changed = routes.changed() => {
                     changed.context("watch this host's routes")?;
@@ -116,10 +129,11 @@ impl Connection {
         let mut events = engine.events().await?;
         let mut stop = self.stop.clone();
         loop {
-            let (networks, containers) = list(engine.clone()).await?;
+            let listed = list(engine.clone()).await?;
             let input = Input {
-                networks,
-                containers,
+                networks: listed.networks,
+                containers: listed.containers,
+                swarm: listed.swarm,
                 filters: self.settings.filters.clone(),
                 reach: Reach::Direct,
                 server: engine.server().await?.map(|server| server.id),
@@ -161,15 +175,16 @@ impl Connection {
     /// Plans with what was listed, and makes it so at both ends.
     async fn set(&mut self, follower: &mut Follower, listed: Listed) -> Result<()> {
         let link = self.link.as_mut().context("open the tunnel")?;
-        let (networks, containers) = listed;
         // As it is at this moment: what is shown may be a second old.
         let endpoint = match link.path(follower.attached.peer).await? {
             Some(Path::Udp(address)) => Some(address.ip()),
             Some(Path::Session) | None => None,
         };
-        let input = Input {
-            networks,
-            containers,
+        let mut input = Input {
+            networks: listed.networks,
+            containers: listed.containers,
+            swarm: listed.swarm,
+            leg: plan::Leg::default(),
             host: host::describe(Some(&link.interface), endpoint)?,
             filters: self.settings.filters.clone(),
             reach: Reach::Tunnel,
@@ -177,6 +192,7 @@ impl Connection {
             server_addresses: follower.attached.paired.server.clone(),
             server: Some(follower.attached.container.clone()),
         };
+        self.leg.describe(&mut input);
         let plan = plan::plan(&input);
         for note in &plan.notes {
             tracing::info!("{note}");
@@ -186,7 +202,10 @@ impl Connection {
             generation: follower.generation,
             attachments: plan.attachments,
         });
-        link.set(&follower.attached.paired, &plan.routes).await?;
+        let paired = &follower.attached.paired;
+        link.set(paired, &plan.routes).await?;
+        let engine = &follower.attached.engine;
+        self.leg.set(engine, input, plan.leg, &paired.host);
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;
             view.containers = plan.containers;
@@ -203,7 +222,7 @@ impl Connection {
                 if generation == follower.generation {
                     follower.refuse(problems);
                 }
-                if self.view.borrow().status.state != State::Connected {
+                if self.view.borrow().status.state != State::Connected && !self.leg.is_busy() {
                     self.connected(follower).await?;
                 }
             }
@@ -279,7 +298,21 @@ impl Follower {
 }
 
 async fn list(engine: Engine) -> Result<Listed> {
-    tokio::try_join!(engine.networks(), engine.containers())
+    let (networks, containers) = tokio::try_join!(engine.networks(), engine.containers())?;
+    let swarm = engine.swarm(&networks, &containers).await?;
+    Ok(Listed {
+        networks,
+        containers,
+        swarm,
+    })
+}
+
+/// The outcome of a future, if there is one.
+async fn some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn at(moment: Option<Instant>) {

@@ -1,18 +1,20 @@
 //! What a plan is computed from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::Filters;
-use crate::docker::{Container, Network};
+use crate::docker::{Container, Network, Swarm};
 
 /// Everything a plan depends on. The order of its lists does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Input {
     pub networks: Vec<Network>,
     pub containers: Vec<Container>,
+    pub swarm: Swarm,
+    pub leg: Leg,
     pub host: Host,
     pub filters: Filters,
     pub reach: Reach,
@@ -22,6 +24,26 @@ pub struct Input {
     pub server_addresses: Vec<IpAddr>,
     /// The ID of dtap's own server container, which is no destination.
     pub server: Option<String>,
+}
+
+/// What is known of legs beside their containers.
+#[derive(Clone, Debug, Default)]
+pub struct Leg {
+    /// That of our own, whether it is there or not.
+    pub name: String,
+    /// Tasks of the swarm that stand for legs of other clients.
+    pub foreign: BTreeSet<String>,
+    /// Containers that are about to end: no reason to stay on their networks.
+    pub doomed: BTreeSet<String>,
+    /// Networks our own could not join, by ID, and why.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl Leg {
+    /// Whether it is this container, and at work.
+    pub fn is(&self, container: &Container) -> bool {
+        container.is_leg() && container.running && container.name == self.name
+    }
 }
 
 /// How packets get from this host to the engine's networks.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::reserved::Reserved;
-use super::{Input, NetworkState, Reach, Reachability, parent};
+use super::{Input, NetworkState, Reach, Reachability, overlay, parent};
 use crate::docker::{ENABLE_LABEL, Network};
 
 /// What becomes of one network.
@@ -66,8 +66,13 @@ impl<'a> Subnets<'a> {
             notes: Vec::new(),
         };
 
-        match verdict(network) {
-            Ok(subnets) => self.decide_subnets(&mut decision, &subnets),
+        match verdict(self.input, network) {
+            Ok(subnets) => {
+                if network.is_overlay() {
+                    decision.notes.extend(overlay::note(self.input, network));
+                }
+                self.decide_subnets(&mut decision, &subnets);
+            }
             Err((state, reason)) => decision.reject(state, reason),
         }
         decision
@@ -107,9 +112,10 @@ impl<'a> Subnets<'a> {
     fn route(&mut self, decision: &mut Decision<'a>, subnet: IpNet) {
         self.claimed.insert(subnet, &decision.network.name);
         decision.attached.insert(subnet);
-        if let Some(reason) = self.input.refused.get(&decision.network.id) {
+        let refusal = self.input.refused.get(&decision.network.id).cloned();
+        if let Some(reason) = refusal.or_else(|| overlay::refusal(self.input, decision.network)) {
             decision.state.state = Reachability::Unsupported;
-            decision.state.reason = Some(reason.clone());
+            decision.state.reason = Some(reason);
             return;
         }
         decision.routed.insert(subnet);
@@ -136,7 +142,7 @@ impl Decision<'_> {
 }
 
 /// The subnets of a network that can be attached, or why none can.
-fn verdict(network: &Network) -> Result<Vec<IpNet>, (Reachability, String)> {
+fn verdict(input: &Input, network: &Network) -> Result<Vec<IpNet>, (Reachability, String)> {
     if network
         .labels
         .get(ENABLE_LABEL)
@@ -157,6 +163,7 @@ fn verdict(network: &Network) -> Result<Vec<IpNet>, (Reachability, String)> {
             Some(reason) => unsupported(reason),
             None => subnets(network).or_else(unsupported),
         },
+        "overlay" => overlay::subnets(input, network).or_else(unsupported),
         "host" => {
             unsupported("host network: containers on it answer at the server's address".to_owned())
         }
