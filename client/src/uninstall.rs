@@ -18,6 +18,7 @@ pub(crate) async fn command(
     control::ask(&state.directory, control::Command::Disconnect).await?;
     let target = docker::find(&engine.selection(), &Environment::current()?)?;
     let engine = Engine::connect(&target).await?;
+    engine.remove_legs().await?;
     match engine.server().await? {
         Some(server) => {
             if let Err(error) = engine.reset_server(&server).await {

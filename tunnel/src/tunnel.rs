@@ -1,7 +1,7 @@
 //! All peers of one interface.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -19,6 +19,7 @@ use crate::key::{PrivateKey, PublicKey};
 use crate::packet::Addresses;
 use crate::path::{Path, PathMessage};
 use crate::peer::{Peer, PeerConfig, PeerId, PeerStatus};
+use crate::source;
 
 /// Where a datagram came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,7 @@ pub struct Tunnel {
     allowed_ips: AllowedIps,
     local: BTreeSet<IpAddr>,
     inner: BTreeSet<IpNet>,
+    sources: BTreeMap<Ipv4Addr, Ipv4Addr>,
     next_id: u32,
     dirty: Vec<PeerId>,
     deadline: Option<Instant>,
@@ -99,6 +101,7 @@ impl Tunnel {
             allowed_ips: AllowedIps::default(),
             local: BTreeSet::new(),
             inner: BTreeSet::new(),
+            sources: BTreeMap::new(),
             next_id: 0,
             dirty: Vec::new(),
             deadline: None,
@@ -146,6 +149,11 @@ impl Tunnel {
     /// utun's reader; they go back to the device.
     pub fn set_local(&mut self, addresses: BTreeSet<IpAddr>) {
         self.local = addresses;
+    }
+
+    /// Sources of UDP packets from the device that are to be others.
+    pub fn set_sources(&mut self, sources: BTreeMap<Ipv4Addr, Ipv4Addr>) {
+        self.sources = sources;
     }
 
     /// Prefixes reached through a tunnel. Datagrams from them are ignored, and
@@ -202,6 +210,12 @@ impl Tunnel {
         let Some(id) = self.allowed_ips.owner(addresses.destination) else {
             return self.drops.count(Drop::NoPeer);
         };
+        let corrected = if self.sources.is_empty() {
+            None
+        } else {
+            source::corrected(packet, &self.sources)
+        };
+        let packet = corrected.as_deref().unwrap_or(packet);
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.seal(packet, now, &mut self.output, &mut self.drops);
             self.touch(id);

@@ -85,6 +85,16 @@ impl Engine {
             .await
             .map(|_| ())
     }
+
+    /// Removes the legs of all clients.
+    pub async fn remove_legs(&self) -> Result<()> {
+        let filters = HashMap::from([("label".to_owned(), vec![LEG_LABEL.to_owned()])]);
+
+        for leg in self.listed_containers(filters).await? {
+            self.remove_leg(&leg.id.unwrap_or_default()).await?;
+        }
+        Ok(())
+    }
 }
 
 impl LegInput {

@@ -44,6 +44,7 @@ fn access(input: &Input, decision: &Decision<'_>, containers: &Addresses<'_>) ->
     if network.is_overlay() {
         return Access::Hops {
             hops: overlay::hops(input, decision),
+            sources: overlay::sources(input, decision),
         };
     }
     match parent::kind(network) {

@@ -80,6 +80,19 @@ pub(super) fn hops(input: &Input, decision: &Decision<'_>) -> BTreeMap<IpNet, Ho
     hops
 }
 
+/// Where answers come from that a container gives by UDP without knowing the address it was asked at. One that is on
+/// several overlay networks gives them for one of them.
+pub(super) fn sources(input: &Input, decision: &Decision<'_>) -> BTreeMap<Ipv4Addr, Ipv4Addr> {
+    let mut sources = BTreeMap::new();
+
+    for (container, _, address) in locals(input, decision.network) {
+        if let Some(exit) = gateway_exit(input, container) {
+            sources.entry(exit).or_insert(address);
+        }
+    }
+    sources
+}
+
 /// The addresses of containers that would perhaps answer by another bridge than they were reached by.
 pub(super) fn masquerade(input: &Input, network: &Network) -> BTreeSet<IpAddr> {
     let exits = exits(input, network).into_iter();
@@ -184,11 +197,10 @@ fn exits(input: &Input, network: &Network) -> BTreeMap<IpAddr, Exit> {
 
 /// By Docker's gateway bridge, which it gives those that are on overlay networks only; else by another bridge.
 fn exit(input: &Input, container: &Container) -> Option<Exit> {
-    let gateway = input.swarm.exits.get(&container.id).into_iter().flatten();
-    if let Some(address) = gateway.copied().find(IpAddr::is_ipv4) {
+    if let Some(address) = gateway_exit(input, container) {
         return Some(Exit {
             hop: Hop {
-                address,
+                address: address.into(),
                 interface: GATEWAY_BRIDGE.to_owned(),
             },
             has_choice: false,
@@ -213,6 +225,16 @@ fn exit(input: &Input, container: &Container) -> Option<Exit> {
         hop: hops.next()?,
         has_choice: hops.next().is_some(),
     })
+}
+
+fn gateway_exit(input: &Input, container: &Container) -> Option<Ipv4Addr> {
+    let addresses = input.swarm.exits.get(&container.id)?.iter();
+    let mut v4 = addresses.filter_map(|it| match it {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+
+    v4.next()
 }
 
 fn leg_hop(input: &Input, network: &Network) -> Option<Hop> {
