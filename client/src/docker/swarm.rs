@@ -55,7 +55,9 @@ impl Engine {
             return Ok(BTreeMap::new());
         }
         let own = info.node_id.unwrap_or_default();
-        let filters = HashMap::from([("desired-state", vec!["running"])]);
+        // Without the filter, what stands for plain containers is left out.
+        let runtimes = vec!["attachment", "container"];
+        let filters = HashMap::from([("desired-state", vec!["running"]), ("runtime", runtimes)]);
         let options = ListTasksOptionsBuilder::new().filters(&filters).build();
         let tasks = self.docker.list_tasks(Some(options));
         let mut remote: BTreeMap<String, BTreeSet<Remote>> = BTreeMap::new();
