@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use dtap_tests::client::Client;
 use dtap_tests::echo::{EchoServer, tcp_echoes, udp_echoes};
+use dtap_tests::host::{Host, fetches};
 use dtap_tests::inside::Inside;
-use dtap_tests::lab::{Container, Engine, Lab, Options, Worker, can_run};
+use dtap_tests::lab::{Container, Engine, Lab, Link, Options, Worker, can_run};
 use dtap_tests::machines::Machines;
 use dtap_tests::traffic::serves;
 use dtap_tests::{keeps_promise, wait_until, within};
@@ -199,31 +200,31 @@ fn two_clients_do_not_hold_each_other_in_a_network() -> Result<()> {
     if !can_run() {
         return Ok(());
     }
-    let lab = Lab::start(Options::default())?;
+    let lab = Lab::start(Options {
+        link: Link::Veth,
+        ..Options::default()
+    })?;
     let worker = Worker::join(&lab)?;
+    let host = Host::start(&lab)?;
     overlay(&lab, "ov", &["--attachable"])?;
     let here = lab.container("here", &["--network", "ov"])?;
     let there = worker.container("there", &["--network", "ov"])?;
     let one = Client::new(&lab, "one");
     one.connect(&[])?;
-    wait_until(SETTLED, "one leg is there", || {
-        serves(lab.mac_namespace(), there.addresses[0])
-    });
-    one.wait_for_path("udp");
     let other = Client::new(&lab, "other")
-        .beside_the_engine()
+        .on(&host)
         .by(worker.docker_host());
-    other.connect(&["--exclude", "bridge", "--exclude", "docker_gwbridge"])?;
-    wait_until(SETTLED, "the other is there", || {
-        serves(lab.vm_namespace(), here.addresses[0])
-            && legs_of(&worker).is_ok_and(|it| !it.is_empty())
+    other.connect(&[])?;
+    wait_until(SETTLED, "both have a leg", || {
+        serves(lab.mac_namespace(), there.addresses[0])
+            && fetches(|program| host.run(program), here.addresses[0])
     });
     lab.docker(&["rm", "--force", "here"])?;
     worker.docker(&["rm", "--force", "there"])?;
-    wait_until(SETTLED, "the network can be removed", || {
-        lab.docker(&["network", "rm", "ov"]).is_ok()
+    keeps_promise(POLLED, "no leg is left", || {
+        legs(&lab).is_ok_and(|it| it.is_empty()) && legs_of(&worker).is_ok_and(|it| it.is_empty())
     });
-    Ok(())
+    lab.docker(&["network", "rm", "ov"]).map(drop)
 }
 
 #[test]

@@ -87,6 +87,7 @@ impl Connection {
                 event = events.next() => {
                     let event = event.context("follow the engine's events")??;
                     self.leg.hear(&engine, &event);
+                    news = None;
                     follower.wake_within(BURST);
                 }
                 () = self.leg.done() => {
@@ -222,7 +223,7 @@ impl Connection {
                 if generation == follower.generation {
                     follower.refuse(problems);
                 }
-                if self.view.borrow().status.state != State::Connected && !self.leg.is_busy() {
+                if self.view.borrow().status.state != State::Connected && !self.leg.is_settling() {
                     self.connected(follower).await?;
                 }
             }

@@ -12,7 +12,7 @@ use dtap_tunnel::PublicKey;
 use futures_util::future::{BoxFuture, join_all};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::docker::{Container, Engine, Event, EventKind, Network};
 use crate::plan::{self, Input, LEG_PREFIX};
@@ -113,9 +113,9 @@ impl Leg {
         self.work = Some(tokio::spawn(change.make()));
     }
 
-    /// Whether the networks of the plan are about to be joined.
-    pub(super) fn is_busy(&self) -> bool {
-        self.work.is_some()
+    /// Whether the networks of the plan are about to be joined, for the first time.
+    pub(super) fn is_settling(&self) -> bool {
+        self.work.is_some() && self.refused.is_empty()
     }
 
     /// Waits until a change has been made; for ever if there is none.
@@ -142,6 +142,13 @@ impl Leg {
         let input = self.input.as_ref()?;
         if !input.networks.iter().any(Network::is_overlay) {
             return None;
+        }
+        if let Some(until) = self.doomed.values().max().copied() {
+            // Who lives on was told something else.
+            return Some(Box::pin(async move {
+                sleep_until(until).await;
+                Ok(true)
+            }));
         }
         let stands = input.containers.iter().any(|it| input.leg.is(it));
         let patience = if stands { STANDING } else { ABSENT };

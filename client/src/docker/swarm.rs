@@ -36,7 +36,12 @@ impl Engine {
         if overlays.is_empty() {
             return Ok(Swarm::default());
         }
-        let (mut remote, exits) = tokio::try_join!(self.tasks(), self.exits())?;
+        let exits = self.exits().await?;
+        // Managers that have lost each other answer no question; that is no reason to reach nothing at all.
+        let mut remote = self.tasks().await.unwrap_or_else(|error| {
+            tracing::debug!("{error:#}");
+            BTreeMap::new()
+        });
         for network in overlays {
             let known = self.endpoints(network, containers).await?;
             remote.entry(network.id.clone()).or_default().extend(known);
@@ -91,29 +96,19 @@ impl Engine {
             .collect())
     }
 
-    /// What the network's nodes have told this one of others.
+    /// What the network's nodes have told this one of others. They tell it while it is on the network itself.
     async fn endpoints(
         &self,
         network: &Network,
         containers: &[Container],
     ) -> Result<BTreeSet<Remote>> {
-        let places = containers.iter().flat_map(|it| &it.endpoints);
-        let own: BTreeSet<_> = places
-            .filter(|it| it.network_id == network.id)
-            .flat_map(|it| it.addresses().map(|(address, _)| address))
-            .collect();
-        if own.is_empty() {
+        let mut places = containers.iter().flat_map(|it| &it.endpoints);
+        if !places.any(|it| it.network_id == network.id) {
             return Ok(BTreeSet::new());
         }
         let inspection = self.inspected_network(&network.id).await?;
 
-        Ok(inspection
-            .map(tasks_of)
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|(_, address)| !own.contains(address))
-            .map(|(name, address)| Remote::Endpoint { name, address })
-            .collect())
+        Ok(inspection.map(elsewhere).unwrap_or_default())
     }
 
     async fn inspected_network(&self, id_or_name: &str) -> Result<Option<NetworkInspect>> {
@@ -131,13 +126,22 @@ fn is_running(task: &Task) -> bool {
     state == Some(TaskState::RUNNING)
 }
 
-fn tasks_of(network: NetworkInspect) -> Vec<(String, IpAddr)> {
+/// The endpoints of other nodes, as far as the listing has an address for them.
+fn elsewhere(network: NetworkInspect) -> BTreeSet<Remote> {
+    let own = network.containers.unwrap_or_default().into_values();
+    let own: BTreeSet<_> = own.filter_map(|it| it.endpoint_id).collect();
     let services = network.services.unwrap_or_default().into_values();
 
     services
         .filter_map(|it| serde_json::from_value::<ServiceInfo>(it).ok())
         .flat_map(|it| it.tasks.unwrap_or_default())
-        .filter_map(|task| Some((task.name?, address(&task.endpoint_ip?)?)))
+        .filter(|it| it.endpoint_id.as_ref().is_none_or(|id| !own.contains(id)))
+        .filter_map(|task| {
+            Some(Remote::Endpoint {
+                name: task.name?,
+                address: address(&task.endpoint_ip?)?,
+            })
+        })
         .collect()
 }
 
@@ -149,15 +153,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verbose_inspection_names_what_runs_on_every_node() {
+    fn a_verbose_inspection_names_what_runs_on_other_nodes() {
         let inspection: NetworkInspect = serde_json::from_str(
-            r#"{"Name":"ov","Id":"n1","Services":{"":{"VIP":"<nil>","Ports":[],"LocalLBIndex":0,"Tasks":[
-                {"Name":"there","EndpointID":"e1","EndpointIP":"10.0.9.4","Info":{"Host IP":"192.168.107.3"}},
-                {"Name":"nowhere","EndpointID":"e2","EndpointIP":"<nil>","Info":{}}]}}}"#,
+            r#"{"Name":"ov","Id":"n1",
+                "Containers":{"c1":{"Name":"here","EndpointID":"e1","IPv4Address":"10.0.9.2/24"}},
+                "Services":{"":{"VIP":"<nil>","Ports":[],"LocalLBIndex":0,"Tasks":[
+                {"Name":"here","EndpointID":"e1","EndpointIP":"10.0.9.2","Info":{"Host IP":"192.168.107.2"}},
+                {"Name":"there","EndpointID":"e2","EndpointIP":"10.0.9.4","Info":{"Host IP":"192.168.107.3"}},
+                {"Name":"nowhere","EndpointID":"e3","EndpointIP":"<nil>","Info":{}}]}}}"#,
         )
         .unwrap();
 
-        let expected = [("there".to_owned(), "10.0.9.4".parse().unwrap())];
-        assert_eq!(tasks_of(inspection), expected);
+        let there = Remote::Endpoint {
+            name: "there".to_owned(),
+            address: "10.0.9.4".parse().unwrap(),
+        };
+        assert_eq!(elsewhere(inspection), BTreeSet::from([there]));
     }
 }

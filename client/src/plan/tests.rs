@@ -1,6 +1,7 @@
 //! The cases that have names, and what holds for every input.
 
 mod containers;
+mod overlay;
 mod properties;
 
 use std::net::IpAddr;
