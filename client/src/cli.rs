@@ -1,13 +1,16 @@
 //! The command line. The doc comments are the help.
 
+mod engines;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-use crate::docker::Selection;
 use crate::image::Arch;
-use crate::plan::Filter;
+use crate::plan::{Filter, Map, Maps};
+pub(crate) use engines::EngineChoice;
 
 /// Reach Docker containers by IP, as if Docker ran natively
 #[derive(Debug, Parser)]
@@ -31,12 +34,28 @@ pub(crate) struct Arguments {
 
 const LOGGING: &str = "Logging";
 
+impl Arguments {
+    /// Reads the command line; what is wrong with it is said, with exit code 2.
+    pub(crate) fn parse_checked() -> Self {
+        let arguments = Self::parse();
+        if let Command::Connect(options) = &arguments.command
+            && let Err(error) = Maps::new(&options.map)
+        {
+            Self::command()
+                .error(ErrorKind::ArgumentConflict, error)
+                .exit();
+        }
+        arguments
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Bring the tunnel up and stay in the foreground
     ///
     /// Starts the server container where none runs, and follows the engine from then on. Prints one
-    /// line per change of state. Ctrl-C undoes everything.
+    /// line per change of state. Ctrl-C undoes everything. Of several engines, each has a tunnel of
+    /// its own, and those that do not run yet are followed until they appear.
     Connect(ConnectOptions),
     /// End the running client and undo everything
     ///
@@ -78,7 +97,7 @@ pub(crate) enum Command {
         state: StateDir,
         #[command(flatten)]
         engine: EngineChoice,
-        /// Remove its volume, its images, and this host's key and state, too
+        /// Remove its volume, its images, and this host's keys and state, too
         #[arg(long)]
         purge: bool,
     },
@@ -86,7 +105,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StateDir {
-    /// Directory of this client's key, lock and socket
+    /// Directory of this client's keys, lock and socket
     #[arg(
         id = "state_dir",
         long = "state-dir",
@@ -99,32 +118,6 @@ pub(crate) struct StateDir {
 
 pub(crate) const DEFAULT_STATE_DIR: &str = "/var/lib/dtap-client";
 
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct EngineChoice {
-    /// Docker context; the current one of the user who called sudo by default
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "DTAP_CONTEXT",
-        conflicts_with = "docker_host"
-    )]
-    pub(crate) context: Option<String>,
-
-    /// URL of a Docker engine: unix://, tcp:// or ssh://
-    #[arg(long, value_name = "URL", env = "DTAP_DOCKER_HOST")]
-    pub(crate) docker_host: Option<String>,
-}
-
-impl EngineChoice {
-    pub(crate) fn selection(&self) -> Selection {
-        match (&self.context, &self.docker_host) {
-            (_, Some(url)) => Selection::Host(url.clone()),
-            (Some(name), None) => Selection::Context(name.clone()),
-            (None, None) => Selection::Default,
-        }
-    }
-}
-
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConnectOptions {
     #[command(flatten)]
@@ -133,6 +126,10 @@ pub(crate) struct ConnectOptions {
     /// Return once connected and go on in the background
     #[arg(short, long, env = "DTAP_DETACH")]
     pub(crate) detach: bool,
+
+    /// Wait for engines that do not run yet
+    #[arg(long, env = "DTAP_WAIT")]
+    pub(crate) wait: bool,
 
     /// With --detach: give up after this many seconds [default: 30]
     #[arg(long, value_name = "SECONDS", env = "DTAP_TIMEOUT", value_parser = seconds)]
@@ -156,6 +153,15 @@ pub(crate) struct ConnectOptions {
     )]
     pub(crate) exclude: Vec<Filter>,
 
+    /// Reach a clashing subnet under another prefix, or with `auto` every one; repeatable
+    #[arg(
+        long,
+        value_name = "CIDR=CIDR|auto",
+        env = "DTAP_MAP",
+        value_delimiter = ','
+    )]
+    pub(crate) map: Vec<Map>,
+
     /// How datagrams reach the engine [default: auto]
     #[arg(long, value_enum, env = "DTAP_PATH")]
     pub(crate) path: Option<PathChoice>,
@@ -172,7 +178,7 @@ pub(crate) struct ConnectOptions {
     #[arg(long, env = "DTAP_NO_START_SERVER")]
     pub(crate) no_start_server: bool,
 
-    /// Directory of this client's key, lock and socket [default: /var/lib/dtap-client]
+    /// Directory of this client's keys, lock and socket [default: /var/lib/dtap-client]
     #[arg(long, value_name = "DIR", env = "DTAP_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
 

@@ -1,6 +1,7 @@
 //! The settings of `connect`: flags and `DTAP_…` variables over a file.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -9,13 +10,16 @@ use serde::Deserialize;
 
 use crate::cli::{ConnectOptions, DEFAULT_STATE_DIR, EngineChoice, Mode, PathChoice};
 use crate::docker::Selection;
-use crate::plan::{Filter, Filters};
+use crate::plan::{Filters, Maps};
 
 /// What `connect` goes by.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) engine: Selection,
+    /// At least one.
+    pub(crate) engines: Vec<Selection>,
+    pub(crate) waits: bool,
     pub(crate) filters: Filters,
+    pub(crate) maps: Maps,
     pub(crate) policy: PathPolicy,
     pub(crate) server_image: Option<String>,
     pub(crate) starts_server: bool,
@@ -27,16 +31,41 @@ pub(crate) struct Settings {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct File {
-    context: Option<String>,
-    docker_host: Option<String>,
+    context: Names,
+    docker_host: Names,
+    wait: bool,
     include: Vec<String>,
     exclude: Vec<String>,
+    map: Vec<String>,
     path: Option<PathChoice>,
     mode: Option<Mode>,
     server_image: Option<String>,
     no_start_server: bool,
     state_dir: Option<PathBuf>,
     timeout: Option<f64>,
+}
+
+/// One name, or a list of names.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a name or a list of names")]
+enum Names {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
+impl From<Names> for Vec<String> {
+    fn from(names: Names) -> Self {
+        match names {
+            Names::One(name) => vec![name],
+            Names::Several(names) => names,
+        }
+    }
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,14 +84,8 @@ impl Settings {
     }
 
     fn merge(options: &ConnectOptions, file: File) -> Result<Self> {
-        let engine = match options.engine.selection() {
-            Selection::Default => EngineChoice {
-                context: file.context,
-                docker_host: file.docker_host,
-            }
-            .selection(),
-            chosen @ (Selection::Context(_) | Selection::Host(_)) => chosen,
-        };
+        let named = EngineChoice::new(file.context.into(), file.docker_host.into());
+        let engine = options.engine.clone().or(named);
         match options.mode.or(file.mode).unwrap_or(Mode::Auto) {
             Mode::Auto | Mode::Tunnel => {}
         }
@@ -72,11 +95,13 @@ impl Settings {
             None => DEFAULT_TIMEOUT,
         };
         Ok(Self {
-            engine,
+            engines: engine.selections(),
+            waits: options.wait || file.wait,
             filters: Filters {
-                include: filters(&options.include, &file.include)?,
-                exclude: filters(&options.exclude, &file.exclude)?,
+                include: chosen(&options.include, &file.include)?,
+                exclude: chosen(&options.exclude, &file.exclude)?,
             },
+            maps: Maps::new(&chosen(&options.map, &file.map)?).context("read the config file")?,
             policy: match options.path.or(file.path).unwrap_or(PathChoice::Auto) {
                 PathChoice::Auto => PathPolicy::Auto,
                 PathChoice::Udp => PathPolicy::Udp,
@@ -114,7 +139,10 @@ fn in_one_line(text: &str, error: &toml::de::Error) -> String {
     }
 }
 
-fn filters(flags: &[Filter], file: &[String]) -> Result<Vec<Filter>> {
+fn chosen<T>(flags: &[T], file: &[String]) -> Result<Vec<T>>
+where
+    T: Clone + FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
     if !flags.is_empty() {
         return Ok(flags.to_vec());
     }
@@ -143,10 +171,36 @@ mod tests {
     fn flags_win_over_the_file() {
         let file = "context = 'colima'\npath = 'udp'\ninclude = ['web']\ntimeout = 5";
         let settings = settings(&["--path", "session", "--include", "db*"], file).unwrap();
-        assert_eq!(settings.engine, Selection::Context("colima".into()));
+        assert_eq!(settings.engines, [Selection::Context("colima".into())]);
         assert_eq!(settings.policy, PathPolicy::Session);
         assert_eq!(settings.filters.include, ["db*".parse().unwrap()]);
         assert_eq!(settings.timeout, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_file_names_one_engine_or_several() {
+        let file = "context = ['a', 'b']\ndocker-host = 'ssh://vm'\nwait = true";
+        let several = settings(&[], file).unwrap();
+        let expected = [
+            Selection::Context("a".into()),
+            Selection::Context("b".into()),
+            Selection::Host("ssh://vm".into()),
+        ];
+        assert_eq!(several.engines, expected);
+        assert!(several.waits);
+        let one = settings(&["--docker-host", "unix:///x.sock"], file).unwrap();
+        assert_eq!(one.engines, [Selection::Host("unix:///x.sock".into())]);
+        let default = settings(&[], "").unwrap();
+        assert_eq!(default.engines, [Selection::Default]);
+    }
+
+    #[test]
+    fn an_engine_that_is_no_name_is_refused() {
+        let error = settings(&[], "context = 5").unwrap_err();
+        assert!(
+            format!("{error:#}").contains("a list of names"),
+            "{error:#}"
+        );
     }
 
     #[test]
@@ -159,5 +213,22 @@ mod tests {
     fn a_malformed_filter_in_the_file_is_named() {
         let error = settings(&[], "exclude = ['172.18.0.0/33']").unwrap_err();
         assert!(format!("{error:#}").contains("172.18.0.0/33"), "{error:#}");
+    }
+
+    #[test]
+    fn maps_come_from_the_flags_or_else_from_the_file() {
+        let file = "map = ['172.18.0.0/16=10.1.0.0/16', 'auto']";
+        let subnet = "172.18.0.0/16".parse().unwrap();
+        let mapped = |text: &str| Some(text.parse().unwrap());
+        let from_file = settings(&[], file).unwrap().maps;
+        assert_eq!(from_file.explicit(subnet), mapped("10.1.0.0/16"));
+        assert!(from_file.auto);
+        let flags = ["--map", "172.18.0.0/16=10.2.0.0/16,fd00::/64=fd01::/64"];
+        let from_flags = settings(&flags, file).unwrap().maps;
+        assert_eq!(from_flags.explicit(subnet), mapped("10.2.0.0/16"));
+        assert!(!from_flags.auto);
+        let overlapping = "map = ['172.18.0.0/16=10.1.0.0/16', '172.18.0.0/16=10.2.0.0/16']";
+        let error = settings(&[], overlapping).unwrap_err();
+        assert!(format!("{error:#}").contains("overlap"), "{error:#}");
     }
 }

@@ -1,13 +1,17 @@
 //! `connect`: one [`Connection`] per engine, and what is said about them.
 
+mod claims;
 mod connection;
 mod detach;
 mod direct;
 mod follow;
 mod leg;
 mod link;
+mod outlook;
+mod pace;
 mod report;
 mod server;
+mod stay;
 mod view;
 
 use std::process::ExitCode;
@@ -21,12 +25,15 @@ use tokio::task::JoinSet;
 use crate::cli::ConnectOptions;
 use crate::config::Settings;
 use crate::control::{Command, Control, Question};
-use crate::docker::{self, Engine, Environment};
+use crate::docker::Environment;
+use crate::engines::{self, Source};
 use crate::privilege;
 use crate::state_dir::{self, StateDir};
 use crate::status::Status;
 use crate::stdout::say;
+use claims::Claims;
 pub(crate) use connection::Connection;
+use connection::Shared;
 use view::View;
 
 pub(crate) async fn command(options: ConnectOptions) -> Result<ExitCode> {
@@ -52,19 +59,29 @@ async fn foreground(settings: Settings, options: &ConnectOptions) -> Result<()> 
     if options.detached {
         detach::leave_terminal();
     }
-    let target = docker::find(&settings.engine, &Environment::current()?)?;
-    // Before anything is written: an engine that does not answer changes nothing.
-    Engine::connect(&target).await?;
+    let sources = engines::sources(&settings.engines, Environment::current()?)?;
+    // Before anything is written: engines that do not answer change nothing.
+    let patience = outlook::look(&sources, &settings).await?;
     let state = StateDir::lock(&settings.state_dir)?;
-    let key = state.key()?;
     let control = Control::listen(&state.socket())?;
     let (stop, stopped) = watch::channel(false);
-    let (view, seen) = watch::channel(View::new(&target.name));
+    let shared = Shared {
+        settings: Arc::new(settings),
+        keys: state.keys(),
+        patience,
+        stop: stopped,
+    };
+    let names: Vec<_> = sources.iter().map(Source::name).collect();
+    let claims = Claims::of(&names);
     let mut connections = JoinSet::new();
-    let connection = Connection::new(target, Arc::new(settings), key, view, stopped);
-    connections.spawn(connection.run());
+    let mut views = Vec::new();
+    for ((source, name), claims) in sources.into_iter().zip(&names).zip(claims) {
+        let (view, seen) = watch::channel(View::new(name));
+        views.push(seen);
+        connections.spawn(Connection::new(source, claims, view, &shared).run());
+    }
     let mut client = Client {
-        views: vec![seen],
+        views,
         connections,
         stop,
         control,
@@ -110,7 +127,11 @@ impl Client {
                 },
                 index = changed(&mut self.views) => {
                     let now = self.views[index].borrow_and_update().clone();
-                    for line in report::lines(&shown[index], &now) {
+                    let company = match self.views.len() {
+                        1 => report::Company::Alone,
+                        _ => report::Company::OneOfSeveral,
+                    };
+                    for line in report::lines(&shown[index], &now, company) {
                         say(&line);
                     }
                     shown[index] = report::told(&shown[index], &now);
@@ -132,8 +153,8 @@ impl Client {
         tokio::spawn(async move {
             let json = match question.command {
                 Command::Ls => {
-                    let containers = views.iter().flat_map(|view| view.containers.clone());
-                    serde_json::to_string(&containers.collect::<Vec<_>>())
+                    let engines: Vec<_> = views.iter().map(View::listing).collect();
+                    serde_json::to_string(&engines)
                 }
                 Command::Status | Command::Disconnect => {
                     let mut connections = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
-use dtap_net::router;
+use dtap_net::router::{self, Route};
 use dtap_net::udp::is_dialable;
 use ipnet::IpNet;
 
@@ -16,7 +16,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub(crate) fn describe(interface: Option<&str>, endpoint: Option<IpAddr>) -> Result<Host> {
     let routes = router::routes().context("list this host's routes")?;
     let routes = routes.into_iter().map(|route| HostRoute {
-        ours: route.ours || (interface.is_some() && route.interface.as_deref() == interface),
+        ours: is_own(&route, interface),
         destination: route.destination,
         gateway: route.gateway,
         interface: route.interface,
@@ -32,6 +32,15 @@ pub(crate) fn describe(interface: Option<&str>, endpoint: Option<IpAddr>) -> Res
         resolvers: resolvers(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default()),
         endpoint,
     })
+}
+
+/// A route of dtap's on another interface is that of another tunnel, of this process or another, and as good as
+/// anybody's.
+fn is_own(route: &Route, interface: Option<&str>) -> bool {
+    match route.interface.as_deref() {
+        Some(name) => interface == Some(name),
+        None => route.ours,
+    }
 }
 
 /// Prefixes this host uses: no tunnel address is to be taken from them.
@@ -73,6 +82,22 @@ fn resolvers(text: &str) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn routes_of_other_tunnels_are_not_this_one_s() {
+        let route = |interface: Option<&str>, ours| Route {
+            destination: "172.18.0.0/16".parse().unwrap(),
+            interface: interface.map(str::to_owned),
+            gateway: None,
+            ours,
+        };
+        assert!(is_own(&route(Some("dtap0"), true), Some("dtap0")));
+        assert!(is_own(&route(Some("dtap0"), false), Some("dtap0")));
+        assert!(!is_own(&route(Some("dtap1"), true), Some("dtap0")));
+        assert!(!is_own(&route(Some("dtap1"), true), None));
+        assert!(is_own(&route(None, true), Some("dtap0")));
+        assert!(!is_own(&route(None, false), Some("dtap0")));
+    }
 
     #[test]
     fn resolvers_are_read_as_the_c_library_reads_them() {

@@ -18,9 +18,11 @@ mod config;
 mod connect;
 mod control;
 pub mod docker;
+mod engines;
 mod host;
 mod image;
 mod ls;
+mod map_memory;
 pub mod plan;
 mod privilege;
 mod state_dir;
@@ -31,13 +33,11 @@ mod uninstall;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use cli::{Arguments, Command};
 
 /// Runs the command line; the exit code is 0 for done, 1 for failed, 2 for usage.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_checked();
     start_log(&arguments);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -62,13 +62,13 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             state,
             engine,
             json,
-        } => ls::command(&state, &engine, json).await,
+        } => ls::command(&state, engine, json).await,
         Command::Image { arch } => image::command(arch),
         Command::Uninstall {
             state,
             engine,
             purge,
-        } => uninstall::command(&state, &engine, purge).await,
+        } => uninstall::command(&state, engine, purge).await,
     }
 }
 

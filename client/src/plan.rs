@@ -4,22 +4,27 @@
 //! Pure and deterministic: equal inputs, in any order, give equal plans.
 
 mod attachment;
+mod bridge;
 mod container;
 mod filter;
 mod input;
+mod map;
+mod mapping;
 mod network;
 mod overlay;
 mod parent;
+mod pool;
 mod reserved;
 mod state;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dtap_tunnel::session::Attachment;
 use ipnet::IpNet;
 
-pub use filter::{Filter, Filters, MalformedFilter};
-pub use input::{Host, HostRoute, Input, Leg, Reach};
+pub use filter::{Filter, Filters, MalformedFilter, Unmatched};
+pub use input::{Host, HostRoute, Input, Leg, Memory, Reach};
+pub use map::{MalformedMap, Map, Maps, OverlappingMaps};
 pub(crate) use overlay::LEG_PREFIX;
 pub use overlay::recognise_legs;
 pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
@@ -31,14 +36,24 @@ pub struct Plan {
     pub attachments: Vec<Attachment>,
     /// The IDs of the networks that the leg should be on; no leg is needed without any.
     pub leg: BTreeSet<String>,
-    /// For this host: exactly the attached subnets.
+    /// For this host: exactly the attached subnets, or what they are mapped to.
     pub routes: BTreeSet<IpNet>,
+    /// From attached subnets to what they are mapped to.
+    pub translations: BTreeMap<IpNet, IpNet>,
     /// Every network of the engine, sorted by name.
     pub networks: Vec<NetworkState>,
     /// Every container of the engine but the server's, sorted by name.
     pub containers: Vec<ContainerState>,
     /// What the log should say about this plan, once.
     pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The attached subnets, as the engine knows them.
+    pub fn subnets(&self) -> BTreeSet<IpNet> {
+        let subnets = self.attachments.iter().flat_map(|it| &it.subnets);
+        subnets.copied().collect()
+    }
 }
 
 /// Computes what should be.
@@ -51,7 +66,11 @@ pub fn plan(input: &Input) -> Plan {
     Plan {
         attachments: attachment::attachments(input, &networks),
         leg: overlay::for_leg(input, &networks),
-        routes: networks.iter().flat_map(|it| &it.routed).copied().collect(),
+        routes: networks
+            .iter()
+            .flat_map(network::Decision::routes)
+            .collect(),
+        translations: networks.iter().flat_map(|it| it.mapped.clone()).collect(),
         notes: networks.iter().flat_map(|it| it.notes.clone()).collect(),
         networks: networks.into_iter().map(|it| it.state).collect(),
         containers,

@@ -1,4 +1,4 @@
-//! The state directory: the key, which makes addresses stable, and the lock
+//! The state directory: the keys, which make addresses stable, and the lock
 //! that one running client holds.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -9,6 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use dtap_tunnel::PrivateKey;
 use nix::fcntl::{Flock, FlockArg};
+use sha2::{Digest as _, Sha256};
+
+/// This host's keys, one per engine: no server learns what another calls this host.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys(PathBuf);
+
+use crate::map_memory;
 
 /// Held by the running client; released by the kernel when it ends.
 #[derive(Debug)]
@@ -18,7 +25,7 @@ pub(crate) struct StateDir {
     lock: Flock<File>,
 }
 
-const KEY: &str = "key";
+const KEYS: &str = "keys";
 const LOCK: &str = "lock";
 const SOCKET: &str = "client.sock";
 const LOG: &str = "client.log";
@@ -45,32 +52,15 @@ impl StateDir {
         })
     }
 
-    /// This client's key, made at the first use.
-    pub(crate) fn key(&self) -> Result<PrivateKey> {
-        let path = self.directory.join(KEY);
-        let attempt = || format!("read the key {}", path.display());
-        match fs::read_to_string(&path) {
-            Ok(text) => text.parse().with_context(attempt),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let key = PrivateKey::generate();
-                let mut file = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(&path)
-                    .with_context(|| unusable(&self.directory))?;
-                writeln!(file, "{}", key.to_base64()).with_context(|| unusable(&self.directory))?;
-                Ok(key)
-            }
-            Err(error) => Err(error).with_context(attempt),
-        }
+    pub(crate) fn keys(&self) -> Keys {
+        Keys(self.directory.join(KEYS))
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
         socket(&self.directory)
     }
 
-    /// Removes the directory, with the key, if this client made it.
+    /// Removes the directory, with the keys, if this client made it.
     pub(crate) fn remove_if_new(self) {
         if self.is_new
             && let Err(error) = purge(&self.directory)
@@ -78,6 +68,40 @@ impl StateDir {
             tracing::warn!("{error:#}");
         }
     }
+}
+
+impl Keys {
+    /// The key for the engine of this identity, made at the first use.
+    pub(crate) fn of(&self, engine: &str) -> Result<PrivateKey> {
+        let Self(directory) = self;
+        let path = directory.join(file_name(engine));
+        let attempt = || format!("read the key {}", path.display());
+        match fs::read_to_string(&path) {
+            Ok(text) => text.parse().with_context(attempt),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                create(directory)?;
+                let key = PrivateKey::generate();
+                let mut file = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&path)
+                    .with_context(|| unusable(directory))?;
+                writeln!(file, "{}", key.to_base64()).with_context(|| unusable(directory))?;
+                Ok(key)
+            }
+            Err(error) => Err(error).with_context(attempt),
+        }
+    }
+}
+
+/// An identity is a URL, with slashes and of any length.
+fn file_name(engine: &str) -> String {
+    format!("{:x}", Sha256::digest(engine))
+}
+
+fn is_file_name(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|it| it.is_ascii_hexdigit())
 }
 
 impl Drop for StateDir {
@@ -115,18 +139,25 @@ pub(crate) fn create(directory: &Path) -> Result<()> {
         .with_context(|| unusable(directory))
 }
 
-/// Removes key and state, and nothing that is not ours.
+/// Removes keys and state, and nothing that is not ours.
 pub(crate) fn purge(directory: &Path) -> Result<()> {
-    for name in [KEY, LOCK, SOCKET, LOG] {
-        match fs::remove_file(directory.join(name)) {
+    let keys = directory.join(KEYS);
+    let entries = fs::read_dir(&keys).into_iter().flatten().flatten();
+    let own = entries.filter(|it| it.file_name().to_str().is_some_and(is_file_name));
+    let files =
+        [LOCK, SOCKET, LOG, map_memory::FILE, map_memory::DRAFT].map(|name| directory.join(name));
+    for path in own.map(|it| it.path()).chain(files) {
+        match fs::remove_file(&path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("remove {}", directory.join(name).display()));
-            }
+            Err(error) => return Err(error).with_context(|| format!("remove {}", path.display())),
         }
     }
+    remove_if_empty(&keys)?;
+    remove_if_empty(directory)
+}
+
+fn remove_if_empty(directory: &Path) -> Result<()> {
     match fs::remove_dir(directory) {
         Ok(()) => Ok(()),
         Err(error)
@@ -174,7 +205,10 @@ fn unusable(directory: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+    use crate::plan::Memory;
 
     #[test]
     fn a_second_client_is_refused_and_told_of_the_first() {
@@ -191,12 +225,24 @@ mod tests {
     }
 
     #[test]
-    fn the_key_stays_and_purge_leaves_nothing() {
+    fn each_engine_keeps_its_key_and_purge_leaves_nothing() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("state");
-        let key = StateDir::lock(&directory).unwrap().key().unwrap();
-        let again = StateDir::lock(&directory).unwrap().key().unwrap();
-        assert_eq!(key.public(), again.public());
+        let key = |engine: &str| {
+            let key = StateDir::lock(&directory).unwrap().keys().of(engine);
+            key.unwrap().public()
+        };
+        let engine = "ssh://me@vm:22/run/../docker.sock";
+        let first = key(engine);
+        assert_eq!(first, key(engine));
+        assert_ne!(first, key("unix:///var/run/docker.sock"));
+        let files: Vec<_> = fs::read_dir(directory.join(KEYS)).unwrap().collect();
+        assert_eq!(files.len(), 2);
+        for file in files {
+            let mode = file.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        map_memory::remember(&directory, &Memory::default()).unwrap();
         purge(&directory).unwrap();
         assert!(!directory.exists());
     }

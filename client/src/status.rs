@@ -42,6 +42,9 @@ pub(crate) struct ConnectionStatus {
     /// Why it is not connected; a connection that is has no such field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// Its engine does not run yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) absent: bool,
     pub(crate) mode: Option<String>,
     pub(crate) interface: Option<String>,
     pub(crate) path: Option<String>,
@@ -117,6 +120,12 @@ pub(crate) async fn command(state: &StateDir, json: bool, watch: bool) -> Result
         }
         tokio::time::sleep(REFRESH).await;
     }
+}
+
+/// As serde wants it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// From good to bad; the worst connection decides.
@@ -211,7 +220,11 @@ fn network(network: &NetworkState) -> Vec<String> {
     };
     let state = match &network.reason {
         Some(reason) => format!("{state}: {reason}"),
-        None => state.to_owned(),
+        None if network.mapped.is_empty() => state.to_owned(),
+        None => {
+            let mapped: Vec<_> = network.mapped.iter().map(IpNet::to_string).collect();
+            format!("{state} as {}", mapped.join(", "))
+        }
     };
     vec![format!("    {}", network.name), subnets.join(", "), state]
 }

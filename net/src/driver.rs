@@ -118,7 +118,7 @@ impl Task {
                 received = self.device.recv(&mut packets) => {
                     received?;
                     let now = Instant::now();
-                    for ((), packet) in packets.iter() {
+                    for ((), packet) in packets.iter_mut() {
                         self.tunnel.handle_packet(packet, now);
                     }
                     packets.clear();

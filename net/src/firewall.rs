@@ -8,23 +8,25 @@
 //! ```
 //!
 //! The accepts open everything; `forward` narrows that to what is attached, since a drop is final
-//! in whichever table it stands. Everything that changes with a network is an element of a set, so
+//! in whichever table it stands, those of `iptables-legacy` included. Everything that changes with a network is an element of a set, so
 //! that one network never touches another's. Nothing here needs `iptables` or `nft`.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
 use nix::sys::socket::SockProtocol;
 
 use crate::announcements::Announcements;
 use crate::netlink::{Socket, subscribe};
+use legacy::Filter;
 use plan::Change;
 
 mod codec;
 mod expression;
 mod kernel;
+mod legacy;
 mod plan;
 mod ruleset;
 
@@ -46,39 +48,89 @@ pub struct FirewallConfig {
 }
 
 /// The owner of the table `inet dtap` and of the accepts in the tables of others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Firewall {
-    /// What was last found in place, and in which generation of the ruleset.
-    intact: Option<(u32, FirewallConfig)>,
+    /// See [`XTABLES_LOCK`](dtap_tunnel::session::XTABLES_LOCK).
+    lock: PathBuf,
+    intact: Option<Intact>,
+    legacy: Filter,
+}
+
+/// What was last found in place, and in which generation of the ruleset.
+#[derive(Debug)]
+struct Intact {
+    settled: Settled,
+    config: FirewallConfig,
 }
 
 impl Firewall {
-    /// A firewall that is not set.
+    /// A firewall that is not set. `lock` is the file that `iptables` locks on this
+    /// machine: without it legacy tables are left alone.
     ///
     /// # Errors
     /// The kernel has no nf_tables, or the process no `CAP_NET_ADMIN`.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(lock: &Path) -> io::Result<Self> {
         kernel::generation(&mut open()?)
             .map_err(|error| io::Error::new(error.kind(), format!("use nf_tables: {error}")))?;
-        Ok(Self::default())
+        Ok(Self {
+            lock: lock.to_owned(),
+            intact: None,
+            legacy: Filter::Elsewhere,
+        })
     }
 
     /// Makes the ruleset what `config` says, wherever it differs, in one transaction. Costs one
-    /// question to the kernel while nobody has changed any ruleset since the last call.
+    /// question to the kernel while nobody has changed any ruleset since the last call, and a look
+    /// at each legacy table by which an engine filters. Those may have to be left alone, which is
+    /// no error: see [`Self::obstructed`].
     ///
     /// # Errors
     /// `InvalidInput` for a name no interface can have; what the kernel refuses, with everything
     /// left as it was.
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
-        let mut socket = open()?;
-        if self.intact == Some((kernel::generation(&mut socket)?, config.clone())) {
-            return Ok(());
+        let settled = self.settle(config)?;
+        let legacy = if settled.has_docker {
+            Filter::Elsewhere
+        } else {
+            legacy::set(&config.interface, &self.lock)
+        };
+        if let Filter::Obstructed(obstacle) = &legacy
+            && self.obstructed() != Some(obstacle)
+        {
+            tracing::warn!(reason = obstacle.reason, "legacy tables left alone");
         }
-        self.intact = None;
-        let generation = settle(&mut socket, |snapshot| plan::set(snapshot, config))?;
-        self.intact = Some((generation, config.clone()));
+        self.legacy = legacy;
         Ok(())
+    }
+
+    /// Why the last [`Self::set`] left legacy tables alone, so that packets may not get
+    /// through.
+    pub const fn obstructed(&self) -> Option<&Obstacle> {
+        match &self.legacy {
+            Filter::Obstructed(obstacle) => Some(obstacle),
+            Filter::Elsewhere | Filter::Writable => None,
+        }
+    }
+
+    /// Whether something that [`Self::set`] has made can be changed by others without a word from
+    /// [`FirewallWatch`].
+    pub const fn is_changed_silently(&self) -> bool {
+        match self.legacy {
+            Filter::Elsewhere => false,
+            Filter::Writable | Filter::Obstructed(_) => true,
+        }
+    }
+
+    /// What [`Self::set`] would find in its way.
+    pub fn obstacle(lock: &Path) -> Option<Obstacle> {
+        let obstacle = match legacy::filter(lock) {
+            Filter::Obstructed(obstacle) => obstacle,
+            Filter::Elsewhere | Filter::Writable => return None,
+        };
+        let ruleset = open().and_then(|mut socket| kernel::snapshot(&mut socket));
+        let is_legacy = !ruleset.is_ok_and(|ruleset| ruleset.has_docker());
+        is_legacy.then_some(obstacle)
     }
 
     /// Removes everything of ours.
@@ -87,16 +139,60 @@ impl Firewall {
     /// What the kernel refuses.
     pub fn clear(&mut self) -> io::Result<()> {
         self.intact = None;
-        Self::sweep()
+        self.legacy = Filter::Elsewhere;
+        let legacy = legacy::clear(&self.lock);
+        settle(&mut open()?, plan::clear)?;
+        legacy
     }
 
-    /// Removes what a killed predecessor left, whatever its interface was.
+    /// Removes what a killed predecessor left, whatever its interface was. What it left in legacy
+    /// tables stays there, with a warning, where those cannot be written.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn sweep() -> io::Result<()> {
+    pub fn sweep(lock: &Path) -> io::Result<()> {
+        if let Err(error) = legacy::clear(lock) {
+            tracing::warn!(%error, "rules of an earlier run stay");
+        }
         settle(&mut open()?, plan::clear).map(|_| ())
     }
+
+    fn settle(&mut self, config: &FirewallConfig) -> io::Result<Settled> {
+        let mut socket = open()?;
+        let generation = kernel::generation(&mut socket)?;
+        if let Some(Intact {
+            settled,
+            config: intact,
+        }) = &self.intact
+            && settled.generation == generation
+            && intact == config
+        {
+            return Ok(*settled);
+        }
+        self.intact = None;
+        let settled = settle(&mut socket, |snapshot| plan::set(snapshot, config))?;
+        self.intact = Some(Intact {
+            settled,
+            config: config.clone(),
+        });
+        Ok(settled)
+    }
+}
+
+/// A ruleset in which nothing is left to do.
+#[derive(Debug, Clone, Copy)]
+struct Settled {
+    generation: u32,
+    /// Whether an engine filters by it.
+    has_docker: bool,
+}
+
+/// Why legacy tables are left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    pub reason: String,
+    /// Whether they could be written if the file to lock were there.
+    pub lacks_lock: bool,
 }
 
 /// Announces changes of the ruleset by anybody, our own included: a [`Firewall::set`] then is
@@ -126,28 +222,18 @@ impl FirewallWatch {
     }
 }
 
-/// Whether the engine filters by the legacy iptables of the kernel, where none of our accepts is
-/// seen.
-///
-/// It asks the list of tables only: a question about a legacy table would create it.
-pub fn legacy_in_use() -> bool {
-    let legacy = fs::read_to_string("/proc/thread-self/net/ip_tables_names")
-        .is_ok_and(|tables| tables.lines().any(|table| table == "filter"));
-    legacy
-        && open()
-            .and_then(|mut socket| kernel::snapshot(&mut socket))
-            .is_ok_and(|ruleset| !ruleset.has_docker())
-}
-
 fn open() -> io::Result<Socket> {
     Socket::new(SockProtocol::NetlinkNetFilter)
 }
 
-/// Plans and commits until nothing is left to do; gives the generation in which that was so.
-fn settle(socket: &mut Socket, plan: impl Fn(&plan::Snapshot) -> Vec<Change>) -> io::Result<u32> {
+/// Plans and commits until nothing is left to do.
+fn settle(
+    socket: &mut Socket,
+    plan: impl Fn(&plan::Snapshot) -> Vec<Change>,
+) -> io::Result<Settled> {
     for _ in 0..ATTEMPTS {
         match step(socket, &plan) {
-            Ok(Some(generation)) => return Ok(generation),
+            Ok(Some(settled)) => return Ok(settled),
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return Err(io::Error::new(
                     error.kind(),
@@ -163,17 +249,19 @@ fn settle(socket: &mut Socket, plan: impl Fn(&plan::Snapshot) -> Vec<Change>) ->
     ))
 }
 
-/// The generation in which nothing was left to do, or none if something was. `Interrupted` if
-/// somebody else was busy.
+/// None if something was left to do. `Interrupted` if somebody else was busy.
 fn step(
     socket: &mut Socket,
     plan: impl Fn(&plan::Snapshot) -> Vec<Change>,
-) -> io::Result<Option<u32>> {
+) -> io::Result<Option<Settled>> {
     let snapshot = kernel::snapshot(socket)?;
     let changes = plan(&snapshot);
     if changes.is_empty() {
         let unchanged = kernel::generation(socket)? == snapshot.generation;
-        return Ok(unchanged.then_some(snapshot.generation));
+        return Ok(unchanged.then(|| Settled {
+            generation: snapshot.generation,
+            has_docker: snapshot.has_docker(),
+        }));
     }
     kernel::commit(socket, snapshot.generation, &changes)?;
     tracing::info!(changes = changes.len(), "firewall changed");

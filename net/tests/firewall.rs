@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)]
 //! The firewall against the real kernel, in namespaces of its own, as `nft` and `iptables` list it.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use dtap_net::firewall::{Firewall, FirewallConfig, FirewallWatch, legacy_in_use};
+use dtap_net::firewall::{Firewall, FirewallConfig, FirewallWatch};
+use dtap_tunnel::session::XTABLES_LOCK;
 use namespace::{isolated, output, sh};
 use tokio::time::timeout;
 
@@ -195,7 +197,7 @@ fn setting_the_same_again_changes_nothing() {
         let mut watch = FirewallWatch::new().unwrap();
         firewall.set(&config).unwrap();
         // A second owner knows nothing, and has to look at everything.
-        Firewall::new().unwrap().set(&config).unwrap();
+        Firewall::new(lock()).unwrap().set(&config).unwrap();
         assert!(
             timeout(Duration::from_millis(200), watch.changed())
                 .await
@@ -227,13 +229,13 @@ fn nothing_is_left_of_a_killed_or_a_cleared_firewall() {
         interface: "dtap7".to_owned(),
         ..config.clone()
     };
-    Firewall::new().unwrap().set(&killed).unwrap();
-    Firewall::new().unwrap().set(&config).unwrap();
+    Firewall::new(lock()).unwrap().set(&killed).unwrap();
+    Firewall::new(lock()).unwrap().set(&config).unwrap();
     assert!(
         !listed().contains("dtap7"),
         "a successor with another interface takes over"
     );
-    Firewall::sweep().unwrap();
+    Firewall::sweep(lock()).unwrap();
     assert_eq!(listed(), before);
 }
 
@@ -245,7 +247,7 @@ fn a_neighbour_who_keeps_changing_its_own_rules_does_no_harm() {
     sh("iptables -N DOCKER-USER");
     let busy = "for n in $(seq 50); do iptables -A FORWARD -j DOCKER-USER; iptables -D FORWARD -j DOCKER-USER; done";
     let mut neighbour = Command::new("sh").args(["-c", busy]).spawn().unwrap();
-    let mut firewall = Firewall::new().unwrap();
+    let mut firewall = Firewall::new(lock()).unwrap();
     let mut number = 0;
     while neighbour.try_wait().unwrap().is_none() {
         number += 1;
@@ -269,23 +271,11 @@ fn a_neighbour_who_keeps_changing_its_own_rules_does_no_harm() {
 }
 
 #[test]
-fn an_engine_on_legacy_iptables_is_told_apart() {
-    if !isolated() {
-        return;
-    }
-    assert!(!legacy_in_use());
-    sh("iptables-legacy -N DOCKER-USER");
-    assert!(legacy_in_use());
-    sh("iptables-nft -N DOCKER-USER");
-    assert!(!legacy_in_use());
-}
-
-#[test]
 fn a_name_no_interface_can_have_is_refused() {
     if !isolated() {
         return;
     }
-    let error = Firewall::new()
+    let error = Firewall::new(lock())
         .unwrap()
         .set(&config(&[("10.75.0.2", "br-0123456789abcdef")], &[]))
         .unwrap_err();
@@ -296,8 +286,12 @@ fn a_name_no_interface_can_have_is_refused() {
     assert_eq!(listed(), "");
 }
 
+fn lock() -> &'static Path {
+    Path::new(XTABLES_LOCK)
+}
+
 fn firewall(config: &FirewallConfig) -> Firewall {
-    let mut firewall = Firewall::new().unwrap();
+    let mut firewall = Firewall::new(lock()).unwrap();
     firewall.set(config).unwrap();
     firewall
 }

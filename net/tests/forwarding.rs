@@ -4,6 +4,7 @@
 //! The firewall as packets meet it, between namespaces.
 
 use dtap_net::firewall::{Firewall, FirewallConfig};
+use dtap_tunnel::session::XTABLES_LOCK;
 use namespace::{isolated, output, sh};
 use site::{Delivery, IPTABLES_BACKEND, NFTABLES_BACKEND, Site};
 
@@ -189,7 +190,7 @@ fn what_is_not_attached_is_out_of_reach() {
 }
 
 fn firewall(config: &FirewallConfig) -> Firewall {
-    let mut firewall = Firewall::new().unwrap();
+    let mut firewall = Firewall::new(XTABLES_LOCK.as_ref()).unwrap();
     firewall.set(config).unwrap();
     firewall
 }

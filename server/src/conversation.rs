@@ -1,12 +1,14 @@
 //! One session, from its hello to its end: reads what the client says, asks
 //! the server, and answers.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use dtap_net::firewall::Firewall;
 use dtap_net::session::Session;
 use dtap_tunnel::PublicKey;
-use dtap_tunnel::session::{Hello, Message};
+use dtap_tunnel::session::{Hello, Message, XTABLES_LOCK};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, interval_at, timeout_at};
 
@@ -87,7 +89,7 @@ impl Conversation {
         match message {
             Message::Hello(hello) => {
                 client.boot = hello.boot;
-                session.send(&Message::Hello(self.hello.clone()));
+                session.send(&Message::Hello(self.hello()));
             }
             Message::Pair {
                 public_key,
@@ -161,6 +163,15 @@ impl Conversation {
             | Message::Unknown => {}
         }
         Ok(Talk::GoesOn)
+    }
+
+    /// As things are now: an engine may come to filter in another way.
+    fn hello(&self) -> Hello {
+        let obstacle = Firewall::obstacle(Path::new(XTABLES_LOCK));
+        Hello {
+            lacks_xtables_lock: obstacle.is_some_and(|it| it.lacks_lock),
+            ..self.hello.clone()
+        }
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T> {

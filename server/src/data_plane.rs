@@ -62,6 +62,11 @@ impl DataPlane {
         self.kernel.set(clients).map(|_| ())
     }
 
+    /// Whether others may undo it without an announcement.
+    pub(crate) const fn is_changed_silently(&self) -> bool {
+        self.kernel.is_changed_silently()
+    }
+
     /// Undoes what would outlive this process, except for what clients that are
     /// on their way back need.
     pub(crate) fn leave(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use dtap_net::device::MTU;
@@ -9,7 +10,7 @@ use dtap_net::firewall::{Firewall, FirewallConfig};
 use dtap_net::foothold;
 use dtap_net::router::{Router, RouterConfig};
 use dtap_tunnel::PublicKey;
-use dtap_tunnel::session::Access;
+use dtap_tunnel::session::{Access, XTABLES_LOCK};
 use ipnet::IpNet;
 
 use crate::client::Client;
@@ -28,7 +29,8 @@ impl Kernel {
         Ok(Self {
             interface: interface.to_owned(),
             router: Router::new(interface).context("open the routing socket")?,
-            firewall: Firewall::new().context("open the firewall (nf_tables) socket")?,
+            firewall: Firewall::new(Path::new(XTABLES_LOCK))
+                .context("open the firewall (nf_tables) socket")?,
         })
     }
 
@@ -37,7 +39,7 @@ impl Kernel {
     /// attached.
     pub(crate) fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<Problems> {
         let attachments = clients.values().flat_map(|client| &client.attachments);
-        let grounds = Grounds::take(attachments)?;
+        let mut grounds = Grounds::take(attachments.clone())?;
         let firewall = firewall(&self.interface, clients, &grounds);
         self.firewall
             .set(&firewall)
@@ -46,7 +48,20 @@ impl Kernel {
         self.router
             .set(&router)
             .context("set addresses and routes")?;
+        if let Some(obstacle) = self.firewall.obstructed() {
+            let reason = format!(
+                "the engine filters by iptables-legacy, and its rules must be left alone: {}",
+                obstacle.reason
+            );
+            let all = attachments.map(|it| (it.id.clone(), reason.clone()));
+            grounds.problems.extend(all);
+        }
         Ok(grounds.problems)
+    }
+
+    /// Whether what is set may be changed by others without an announcement.
+    pub(crate) const fn is_changed_silently(&self) -> bool {
+        self.firewall.is_changed_silently()
     }
 
     /// Undoes everything but the blackholes of clients that are still paired:

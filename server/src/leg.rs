@@ -11,11 +11,13 @@
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use dtap_net::firewall::{Firewall, FirewallConfig};
 use dtap_net::router::{self, RouteWatch};
+use dtap_tunnel::session::XTABLES_LOCK;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -24,7 +26,8 @@ pub(crate) async fn run(hosts: &[IpAddr]) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut routes = RouteWatch::new().context("watch the routes")?;
-    let mut firewall = Firewall::new().context("open the firewall (nf_tables) socket")?;
+    let mut firewall =
+        Firewall::new(Path::new(XTABLES_LOCK)).context("open the firewall (nf_tables) socket")?;
     let mut heard = heard();
     let mut end = Instant::now() + GRACE;
     loop {

@@ -42,6 +42,8 @@ pub(crate) struct Server {
 const SETTLE: Duration = Duration::from_millis(100);
 /// The kernel's state is compared with the wished one at least this often.
 const RECHECK: Duration = Duration::from_secs(5);
+/// Where nobody announces changes.
+const RECHECK_SILENT: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM or SIGINT.
 pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
@@ -56,13 +58,16 @@ pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
     } = started;
     let mut rules = FirewallWatch::new().context("watch the firewall")?;
     let mut routes = RouteWatch::new().context("watch the routes")?;
-    let mut recheck = Instant::now() + RECHECK;
+    let mut recheck = Instant::now() + server.recheck_interval();
     let ended = loop {
         let grace = server.next_grace_end();
         tokio::select! {
             broken = server.broken() => break broken,
             request = requests.recv() => match request {
-                Some(request) => server.handle(request).await,
+                Some(request) => {
+                    server.handle(request).await;
+                    recheck = recheck.min(Instant::now() + server.recheck_interval());
+                }
                 None => break Ok(()),
             },
             accepted = listener.accept() => server.accept(accepted),
@@ -72,7 +77,7 @@ pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
             }
             () = sleep_until(Some(recheck)) => {
                 server.recheck();
-                recheck = Instant::now() + RECHECK;
+                recheck = Instant::now() + server.recheck_interval();
             }
             () = sleep_until(grace) => server.end_graces().await,
             _ = terminate.recv() => break Ok(()),
@@ -110,6 +115,15 @@ impl Server {
         };
         if let Err(error) = data_plane.repair(&self.clients) {
             tracing::warn!("cannot repair the kernel state: {error:#}");
+        }
+    }
+
+    fn recheck_interval(&self) -> Duration {
+        let data_plane = self.data_plane.as_ref();
+        if data_plane.is_some_and(DataPlane::is_changed_silently) {
+            RECHECK_SILENT
+        } else {
+            RECHECK
         }
     }
 

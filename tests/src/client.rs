@@ -22,7 +22,8 @@ pub struct Client<'a> {
     machine: Machine,
     entrance: Vec<String>,
     state_dir: PathBuf,
-    docker_host: String,
+    /// None where the current context decides.
+    docker_host: Option<String>,
 }
 
 /// Where a client runs.
@@ -46,7 +47,7 @@ impl<'a> Client<'a> {
             machine: Machine::Mac,
             entrance: Vec::new(),
             state_dir: lab.directory().join(format!("client-{name}")),
-            docker_host: lab.docker_host(),
+            docker_host: Some(lab.docker_host()),
         }
     }
 
@@ -74,7 +75,14 @@ impl<'a> Client<'a> {
     /// Reaches the engine by another address, such as that of a proxy.
     #[must_use]
     pub fn by(mut self, docker_host: String) -> Self {
-        self.docker_host = docker_host;
+        self.docker_host = Some(docker_host);
+        self
+    }
+
+    /// Reaches the engine of the lab's current context, as `docker context use` leaves it.
+    #[must_use]
+    pub fn by_the_context(mut self) -> Self {
+        self.docker_host = None;
         self
     }
 
@@ -95,12 +103,15 @@ impl<'a> Client<'a> {
 
     /// The command line of [`Self::run`], for one that stays in the background.
     pub fn command(&self, arguments: &[&str]) -> Vec<String> {
-        let own = [
-            "env".to_owned(),
+        let docker_host = match &self.docker_host {
+            Some(docker_host) => vec![format!("DOCKER_HOST={docker_host}")],
+            None => ["--unset", "DOCKER_HOST"].map(str::to_owned).to_vec(),
+        };
+        // env wants its options first.
+        let own = std::iter::once("env".to_owned()).chain(docker_host).chain([
             format!("DTAP_STATE_DIR={}", self.state_dir.display()),
-            format!("DOCKER_HOST={}", self.docker_host),
             self.program.display().to_string(),
-        ];
+        ]);
         let given = arguments.iter().map(|&argument| argument.to_owned());
         let entrance = self.entrance.iter().cloned();
         entrance.chain(own).chain(given).collect()
@@ -123,18 +134,38 @@ impl<'a> Client<'a> {
         self.run(&["disconnect"]).text().map(drop)
     }
 
-    /// What `status --json` says of its only connection.
+    /// What `status --json` says.
+    ///
+    /// # Errors
+    /// When it says nothing.
+    pub fn status(&self) -> Result<Value> {
+        let output = self.run(&["status", "--json"]);
+        serde_json::from_str(&output.stdout).with_context(|| format!("read the status: {output:?}"))
+    }
+
+    /// What it says of its first or only connection.
     ///
     /// # Errors
     /// When there is none.
     pub fn connection(&self) -> Result<Value> {
-        let output = self.run(&["status", "--json"]);
-        let mut status: Value = serde_json::from_str(&output.stdout)
-            .with_context(|| format!("read the status: {output:?}"))?;
+        let mut status = self.status()?;
         match status["connections"].get_mut(0) {
             Some(connection) => Ok(connection.take()),
             None => bail!("no connection: {status}"),
         }
+    }
+
+    /// What it says of the connection of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn connection_to(&self, name: &str) -> Result<Value> {
+        let status = self.status()?;
+        let mut connections = status["connections"].as_array().into_iter().flatten();
+        let found = connections.find(|it| it["name"] == name);
+        found
+            .cloned()
+            .with_context(|| format!("no connection '{name}': {status}"))
     }
 
     /// The text of one field of [`Self::connection`], such as `path`; empty when it is null.

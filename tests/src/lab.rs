@@ -32,6 +32,7 @@ mod place;
 mod privilege;
 mod programs;
 mod proxy;
+mod rootless;
 mod snapshot;
 mod worker;
 
@@ -45,6 +46,7 @@ pub use namespace::Namespace;
 pub use packages::install;
 pub use privilege::{can_run, require_root};
 pub use proxy::ApiProxy;
+pub use rootless::Rootless;
 pub use worker::Worker;
 
 use dockerd::Dockerd;

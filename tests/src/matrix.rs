@@ -11,13 +11,10 @@ pub use probe::{prepare, probe};
 /// What was seen of one kind of network on one engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// Whether each way of reaching a container works; `None` where it has no address for it.
+    /// Ping, TCP, UDP, and all three over IPv6; and what dtap says of those that are unsupported.
     Tried {
-        ping: Option<bool>,
-        tcp: Option<bool>,
-        udp: Option<bool>,
-        /// All three over IPv6.
-        v6: Option<bool>,
+        marks: [Mark; 4],
+        reason: Option<String>,
     },
     /// In words of `status` or `ls`.
     Unsupported(String),
@@ -25,34 +22,58 @@ pub enum Cell {
     Absent,
 }
 
+/// Whether one way of reaching a container works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    Works,
+    Fails,
+    /// It does not, and dtap says so.
+    Unsupported,
+    /// The container has no address for it.
+    Absent,
+}
+
 impl Cell {
     /// Whether a user would be let down.
     pub fn is_hole(&self) -> bool {
         match self {
-            Self::Tried { ping, tcp, udp, v6 } => {
-                let all = [ping, tcp, udp, v6];
-                all.contains(&&Some(false)) || all.iter().all(|it| it.is_none())
+            Self::Tried { marks, .. } => {
+                marks.contains(&Mark::Fails) || !marks.contains(&Mark::Works)
             }
             Self::Unsupported(_) | Self::Absent => false,
+        }
+    }
+
+    fn reason(&self) -> Option<&String> {
+        match self {
+            Self::Tried { reason, .. } => reason.as_ref(),
+            Self::Unsupported(reason) => Some(reason),
+            Self::Absent => None,
         }
     }
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mark = |seen: &Option<bool>| match seen {
-            Some(true) => "✔",
-            Some(false) => "✘",
-            None => "–",
-        };
         match self {
-            Self::Tried { ping, tcp, udp, v6 } => {
-                let marks = [ping, tcp, udp, v6].map(mark);
+            Self::Tried { marks, .. } => {
+                let marks = marks.map(|it| it.to_string());
                 f.write_str(&marks.join(" "))
             }
             Self::Unsupported(_) => f.write_str("unsupported"),
             Self::Absent => f.write_str("(none)"),
         }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Works => "✔",
+            Self::Fails => "✘",
+            Self::Unsupported => "u",
+            Self::Absent => "–",
+        })
     }
 }
 
@@ -78,10 +99,7 @@ pub fn render(columns: &[Column]) -> String {
 fn reasons(columns: &[Column]) -> String {
     let mut lines = Vec::new();
     for (row, kind) in KINDS.iter().enumerate() {
-        let reasons = columns.iter().filter_map(|(_, cells)| match &cells[row] {
-            Cell::Unsupported(reason) => Some(reason),
-            Cell::Tried { .. } | Cell::Absent => None,
-        });
+        let reasons = columns.iter().filter_map(|(_, cells)| cells[row].reason());
         for reason in reasons {
             let line = format!("- {}: {reason}\n", kind.title);
             if !lines.contains(&line) {
@@ -101,7 +119,7 @@ fn reasons(columns: &[Column]) -> String {
 const HEAD: &str = "# Which networks are reachable on which engine
 
 Made by the story `matrix` from real engines (`make matrix`). In each cell: ping, TCP, UDP, and all of them over IPv6, from
-the host to a container by its own IP. ✔ works, ✘ does not, – the container has no such address, (none) the engine
+the host to a container by its own IP. ✔ works, ✘ does not, u is unsupported, – the container has no such address, (none) the engine
 knows no such network.
 
 ";

@@ -3,6 +3,8 @@
 
 #![cfg(target_os = "linux")]
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use dtap_tests::client::Client;
 use dtap_tests::lab::{Engine, Lab, Options, can_run};
@@ -53,6 +55,41 @@ fn next_to_a_native_engine_nothing_is_installed_on_every_engine() -> Result<()> 
     Ok(())
 }
 
+/// Nothing on the host tells such an engine from another machine's; its server does, and goes again.
+#[test]
+fn a_native_engine_that_is_reached_by_tcp_is_left_as_it_was() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let tcp = "tcp://127.0.0.1:2375";
+    let lab = Lab::start(Options {
+        dockerd_arguments: ["--host", tcp].map(str::to_owned).to_vec(),
+        ..Options::default()
+    })?;
+    let web = lab.container("web", &[])?;
+    let objects = || -> Result<Vec<String>> {
+        let lists = [["ps", "--all"], ["images", "--all"], ["volume", "ls"]];
+        lists
+            .iter()
+            .map(|list| lab.docker(&[&list[..], &["--quiet"]].concat()))
+            .collect()
+    };
+    let before = (Machines::of(&lab)?, objects()?);
+    let client = Client::new(&lab, "native")
+        .beside_the_engine()
+        .by(tcp.into());
+    client.connect(&[])?;
+    let connection = client.connection()?;
+    assert_eq!(connection["path"], "direct");
+    assert!(connection["interface"].is_null(), "{connection}");
+    assert_eq!(state_of(&connection, "bridge")?, "reachable");
+    assert!(serves(lab.vm_namespace(), web.v4()?));
+    assert_eq!(before.1, objects()?);
+    before.0.restored(&lab, AT_ONCE, "connect")?;
+    client.disconnect()?;
+    before.0.restored(&lab, AT_ONCE, "disconnect")
+}
+
 /// As on a Linux laptop that has Docker, too.
 #[test]
 fn a_host_with_a_docker0_of_its_own_is_not_taken_for_the_engines() -> Result<()> {
@@ -93,3 +130,5 @@ fn names(list: &str) -> Vec<&str> {
         .filter_map(|line| line.split_whitespace().last())
         .collect()
 }
+
+const AT_ONCE: Duration = Duration::from_secs(2);

@@ -9,12 +9,22 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use dtap_tests::client::Client;
 use dtap_tests::host::{NEIGHBOUR, fetches, pings};
-use dtap_tests::lab::{Container, Engine, Lab, Link, Options, can_run};
+use dtap_tests::lab::{Container, Engine, Firewall, Lab, Link, Options, can_run};
 use dtap_tests::wait_until;
 
-/// Who reaches what before a client connects, while it is connected, and after.
 #[test]
 fn nobody_but_the_host_reaches_more_than_before_on_every_engine() -> Result<()> {
+    nobody_reaches_more(Firewall::IptablesNft)
+}
+
+#[test]
+fn nobody_but_the_host_reaches_more_than_before_on_every_engine_with_iptables_legacy() -> Result<()>
+{
+    nobody_reaches_more(Firewall::IptablesLegacy)
+}
+
+/// Who reaches what before a client connects, while it is connected, and after.
+fn nobody_reaches_more(firewall: Firewall) -> Result<()> {
     if !can_run() {
         return Ok(());
     }
@@ -22,6 +32,7 @@ fn nobody_but_the_host_reaches_more_than_before_on_every_engine() -> Result<()> 
         let lab = Lab::start(Options {
             engine: Some(engine),
             link: Link::Veth,
+            firewall,
             ..Options::default()
         })?;
         let town = Town::build(&lab)?;
@@ -29,12 +40,14 @@ fn nobody_but_the_host_reaches_more_than_before_on_every_engine() -> Result<()> 
         eprintln!("{}: {before:?}", lab.engine());
         assert!(before.published && before.uplink_sees_the_vm, "{before:?}");
         assert!(!before.across_networks, "{before:?}");
+        assert_eq!(before.beside, [false, false]);
 
         let client = Client::new(&lab, "host");
         client.connect(&[])?;
         client.wait_for_path("udp");
         let address: IpAddr = client.field("host_address").parse()?;
         assert!(fetches(|program| lab.mac(program), town.front.v4()?));
+        assert!(fetches(|program| lab.mac(program), town.beside.v4()?));
         assert!(town.calls(address)?, "containers reach the host");
         let during = town.observe(Some(address))?;
         assert_eq!(during, before, "{}", lab.engine());
@@ -46,11 +59,13 @@ fn nobody_but_the_host_reaches_more_than_before_on_every_engine() -> Result<()> 
     Ok(())
 }
 
-/// Two networks with a container each, one of them published; and a neighbour on the VM's LAN.
+/// Two networks with a container each, one of them published; one beside the VM's own interface, which the VM itself cannot
+/// talk to; and a neighbour on the VM's LAN.
 struct Town<'a> {
     lab: &'a Lab,
     front: Container,
     back: Container,
+    beside: Container,
 }
 
 /// Who reaches what.
@@ -62,6 +77,8 @@ struct Sight {
     host: bool,
     /// A container, that of the other network.
     across_networks: bool,
+    /// A container, that beside the VM's interface; that one, the VM.
+    beside: [bool; 2],
     /// The neighbour, the published port.
     published: bool,
     /// The neighbour is reached by a container, as if by the VM.
@@ -80,7 +97,16 @@ impl<'a> Town<'a> {
         }
         let front = lab.container("front", &["--network", "front", "--publish", "8080:80"])?;
         let back = lab.container("back", &["--network", "back"])?;
-        let town = Self { lab, front, back };
+        let parent = ["--driver", "macvlan", "-o", "parent=eth0"];
+        let subnet = ["--subnet", "172.30.3.0/24", "beside"];
+        lab.docker(&[&["network", "create"], &parent[..], &subnet].concat())?;
+        let beside = lab.container("beside", &["--network", "beside"])?;
+        let town = Self {
+            lab,
+            front,
+            back,
+            beside,
+        };
         // The neighbour could reply and be replied to if only the VM let it.
         for command in [
             "address add fd6a:106::3/64 dev uplink nodad",
@@ -115,6 +141,12 @@ impl<'a> Town<'a> {
             "2",
             "http://192.168.106.2:8080/",
         ];
+        let beside = self.beside.addresses[0];
+        let calls_out =
+            format!("ping -c1 -W1 {BESIDE_FOOTHOLD} >/dev/null && echo answered || echo silent");
+        let calls_out = self
+            .lab
+            .docker(&["exec", "beside", "sh", "-c", &calls_out])?;
         let across = at_once(self.back.addresses.clone(), |to| {
             self.calls(to).is_ok_and(|it| it)
         });
@@ -122,6 +154,7 @@ impl<'a> Town<'a> {
             containers: at_once(self.addresses(), reaches),
             host: host.is_some_and(reaches),
             across_networks: across.contains(&true),
+            beside: [self.calls(beside)?, calls_out == "answered"],
             published: neighbour(&port).success(),
             uplink_sees_the_vm: self.leaves_as_the_vm()?,
         })
@@ -170,3 +203,5 @@ fn at_once(
 }
 
 const SOON: Duration = Duration::from_secs(10);
+/// The address by which the VM reaches what is beside its interface.
+const BESIDE_FOOTHOLD: &str = "172.30.3.0";

@@ -36,6 +36,36 @@ fn a_network_around_the_live_endpoint_is_a_conflict_and_udp_goes_on() -> Result<
     Ok(())
 }
 
+#[test]
+fn a_network_around_the_live_endpoint_can_be_mapped_and_udp_goes_on() -> Result<()> {
+    if !can_run() {
+        return Ok(());
+    }
+    let lab = lab()?;
+    lab.container("web", &[])?;
+    let client = Client::new(&lab, "host");
+    client.connect(&["--map", "auto"])?;
+    client.wait_for_path("udp");
+    swallow(&lab)?;
+    let swallowed = lab
+        .container("swallowed", &["--network", "swallow"])?
+        .v4()?;
+    let mapped = Ipv4Addr::new(10, 254, 106, swallowed.octets()[3]);
+    wait_until(SOON, "the network is mapped", || {
+        serves(lab.mac_namespace(), mapped)
+    });
+    // For longer than the 3 s after which a path that is dead is left.
+    for _ in 0..150 {
+        assert!(serves(lab.mac_namespace(), mapped));
+        assert_eq!(client.field("path"), "udp");
+    }
+    assert_eq!(way_to_the_vm(&lab)?, "vm0");
+    let network = network(&client)?;
+    assert_eq!(network["state"], "reachable");
+    assert_eq!(network["mapped"][0], "10.254.106.0/29");
+    Ok(())
+}
+
 /// Nobody knows yet that the engine's machine answers there.
 #[test]
 fn an_endpoint_inside_a_network_that_was_there_first_is_not_used() -> Result<()> {

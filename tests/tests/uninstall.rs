@@ -30,7 +30,7 @@ fn uninstall_leaves_the_key_and_purge_leaves_nothing_on_every_engine() -> Result
         before.restored(&lab, AT_ONCE, "uninstall")?;
         assert!(!lab.docker(&CONTAINERS)?.contains("dtap"));
         assert!(lab.docker(&VOLUMES)?.contains("dtap"));
-        assert!(client.state_dir().join("key").exists());
+        assert!(client.state_dir().join("keys").exists());
         client.connect(&[])?;
         assert_eq!(client.field("host_address"), address);
 

@@ -34,6 +34,45 @@ fn what_the_user_says_is_checked_before_anything_is_done() -> Result<()> {
             2,
             ["'tcp'", "[possible values: auto, udp, session]"],
         ),
+        (["--map", "garbage"], 2, ["'garbage'", "such as 172.18"]),
+        (
+            ["--map", "172.18.0.0/16"],
+            2,
+            ["'172.18.0.0/16'", "write CIDR=CIDR"],
+        ),
+        (
+            ["--map", "172.18.0.1/16=10.1.0.0/16"],
+            2,
+            ["bits beyond its prefix", "write 172.18.0.0/16"],
+        ),
+        (
+            ["--map", "172.18.0.0/16=10.1.0.0/24"],
+            2,
+            ["not of equal length", "write 172.18.0.0/16=10.1.0.0/16"],
+        ),
+        (
+            ["--map", "172.18.0.0/16=fd00::/16"],
+            2,
+            ["not of one family", "map IPv4 to IPv4"],
+        ),
+        (
+            ["--map", "172.18.0.0/16=10.75.0.0/16"],
+            2,
+            ["overlaps 10.75.0.0/16", "choose another prefix"],
+        ),
+        (
+            ["--map", "172.18.0.0/16=224.1.0.0/16"],
+            2,
+            ["multicast", "choose another prefix"],
+        ),
+        (
+            [
+                "--map",
+                "172.18.0.0/16=10.1.0.0/16,172.18.7.0/24=10.2.7.0/24",
+            ],
+            2,
+            ["overlap", "one prefix of its own"],
+        ),
         (
             ["--timeout", "soon"],
             2,

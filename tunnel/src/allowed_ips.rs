@@ -1,47 +1,110 @@
 //! Cryptokey routing: which peer an inner address belongs to (WireGuard
 //! paper, §2).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
+use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixMap;
 
 use crate::peer::PeerId;
+use crate::translation::Pairs;
 
 /// Longest-prefix match from inner address to peer.
 ///
 /// The same table serves both directions: a packet leaves to the peer that
 /// owns its destination, and is accepted only from the peer that owns its
-/// source.
+/// source. Addresses in it are those of this end. Allowed IPs and pairs are
+/// told in the peer's own, which several peers may have in common once they
+/// are mapped.
 #[derive(Debug, Default)]
 pub(crate) struct AllowedIps {
-    v4: PrefixMap<Ipv4Net, PeerId>,
-    v6: PrefixMap<Ipv6Net, PeerId>,
+    /// By peer, the one told of last at the end.
+    allowed: Vec<(PeerId, BTreeSet<IpNet>)>,
+    /// Of the peers that have any.
+    pairs: BTreeMap<PeerId, Pairs>,
+    routes: JointPrefixMap<IpNet, Route>,
+}
+
+/// What a prefix of this end leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Own(PeerId),
+    Mapped(PeerId),
+    /// Part of an allowed prefix that is reached under another one.
+    Nowhere,
 }
 
 impl AllowedIps {
-    /// Gives `peer` exactly these prefixes. A prefix another peer had moves to
-    /// this one, as with `wg set`.
+    /// Gives `peer` exactly these prefixes. One that another peer has, too,
+    /// leads to this one, as with `wg set`.
     pub(crate) fn set(&mut self, peer: PeerId, prefixes: &BTreeSet<IpNet>) {
-        self.remove(peer);
-        for prefix in prefixes {
-            match prefix.trunc() {
-                IpNet::V4(prefix) => drop(self.v4.insert(prefix, peer)),
-                IpNet::V6(prefix) => drop(self.v6.insert(prefix, peer)),
-            }
-        }
+        self.allowed.retain(|(owner, _)| *owner != peer);
+        let prefixes = prefixes.iter().map(IpNet::trunc).collect();
+        self.allowed.push((peer, prefixes));
+        self.rebuild();
+    }
+
+    /// Of `peer`'s prefixes, exactly these are reached under others.
+    pub(crate) fn translate(&mut self, peer: PeerId, pairs: &BTreeMap<IpNet, IpNet>) {
+        self.pairs.insert(peer, Pairs::new(pairs));
+        self.pairs.retain(|_, pairs| !pairs.is_empty());
+        self.rebuild();
     }
 
     pub(crate) fn remove(&mut self, peer: PeerId) {
-        self.v4.retain(|_, owner| *owner != peer);
-        self.v6.retain(|_, owner| *owner != peer);
+        self.allowed.retain(|(owner, _)| *owner != peer);
+        self.pairs.remove(&peer);
+        self.rebuild();
     }
 
+    /// The peer that an address of this end leads to.
     pub(crate) fn owner(&self, address: IpAddr) -> Option<PeerId> {
-        match address {
-            IpAddr::V4(address) => self.v4.get_lpm(&address.into()).map(|(_, peer)| *peer),
-            IpAddr::V6(address) => self.v6.get_lpm(&address.into()).map(|(_, peer)| *peer),
+        match self.route(address)? {
+            Route::Own(peer) | Route::Mapped(peer) => Some(peer),
+            Route::Nowhere => None,
+        }
+    }
+
+    /// Whether a source, in the peer's own words, is the peer's own.
+    pub(crate) fn allows(&self, peer: PeerId, source: IpAddr) -> bool {
+        let mapped = self.pairs(peer).and_then(|pairs| pairs.mapped(source));
+        match mapped {
+            Some(mapped) => self.route(mapped) == Some(Route::Mapped(peer)),
+            None => self.route(source) == Some(Route::Own(peer)),
+        }
+    }
+
+    pub(crate) fn pairs(&self, peer: PeerId) -> Option<&Pairs> {
+        self.pairs.get(&peer)
+    }
+
+    fn route(&self, address: IpAddr) -> Option<Route> {
+        let (_, route) = self.routes.get_lpm(&address.into())?;
+        Some(*route)
+    }
+
+    fn rebuild(&mut self) {
+        let Self {
+            allowed,
+            pairs,
+            routes,
+        } = self;
+        routes.clear();
+        let none = Pairs::default();
+        for (peer, prefixes) in &*allowed {
+            let pairs = pairs.get(peer).unwrap_or(&none);
+            for prefix in prefixes {
+                if let Some(mapped) = pairs.mapped_prefix(*prefix) {
+                    routes.insert(mapped, Route::Mapped(*peer));
+                    continue;
+                }
+                routes.insert(*prefix, Route::Own(*peer));
+                for (truth, mapped) in pairs.inside(*prefix) {
+                    routes.entry(truth).or_insert(Route::Nowhere);
+                    routes.insert(mapped, Route::Mapped(*peer));
+                }
+            }
         }
     }
 }

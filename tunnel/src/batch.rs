@@ -57,6 +57,16 @@ impl<T> Batch<T> {
             .map(|(tag, range)| (tag, &self.buffer[range.clone()]))
     }
 
+    /// As [`Self::iter`], to be written to.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&T, &mut [u8])> {
+        let mut rest = self.buffer.as_mut_slice();
+        self.items.iter().map(move |(tag, range)| {
+            let (payload, behind) = std::mem::take(&mut rest).split_at_mut(range.len());
+            rest = behind;
+            (tag, payload)
+        })
+    }
+
     /// Each payload with its tag and the range it has in [`Self::bytes`].
     pub fn items(&self) -> &[(T, Range<usize>)] {
         &self.items
@@ -105,6 +115,20 @@ mod tests {
         assert_eq!(batch.bytes(), b"onetwo");
         let tags: Vec<_> = batch.iter().map(|(tag, _)| *tag).collect();
         assert_eq!(tags, ['a', 'c', 'd']);
+    }
+
+    #[test]
+    fn payloads_can_be_written_to() {
+        let mut batch = Batch::new();
+        batch.push('a', b"one");
+        batch.push('b', b"");
+        batch.push('c', b"three");
+        for (tag, payload) in batch.iter_mut() {
+            payload.fill(u8::try_from(*tag).unwrap());
+        }
+        assert_eq!(batch.bytes(), b"aaaccccc");
+        let lengths: Vec<_> = batch.iter().map(|(_, payload)| payload.len()).collect();
+        assert_eq!(lengths, [3, 0, 5]);
     }
 
     #[test]

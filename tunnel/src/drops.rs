@@ -17,6 +17,8 @@ pub enum Drop {
     NotAuthentic,
     /// The inner source address is not among the sender's allowed IPs.
     SourceNotAllowed,
+    /// Its IP header is cut short, so that no other address can be given to it.
+    Untranslatable,
     /// There is no path to the peer at the moment.
     NoPath,
     /// The queue that holds packets while the path changes is full.

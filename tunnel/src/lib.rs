@@ -29,6 +29,7 @@ mod path;
 mod peer;
 pub mod session;
 mod source;
+mod translation;
 mod tunnel;
 
 pub use batch::Batch;

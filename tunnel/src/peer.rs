@@ -123,8 +123,8 @@ impl Peer {
         }
     }
 
-    /// Opens a datagram of this peer; `allowed` says whether an inner source
-    /// address is its own. `from` is `None` for the session, whose datagrams
+    /// Opens a datagram of this peer; `accept` says whether an inner source
+    /// address is its own, and finishes the packet. `from` is `None` for the session, whose datagrams
     /// never move the UDP endpoint.
     pub(crate) fn open(
         &mut self,
@@ -133,7 +133,7 @@ impl Peer {
         from: Option<SocketAddr>,
         now: Instant,
         output: &mut Output,
-        allowed: impl Fn(IpAddr) -> bool,
+        accept: impl Fn(IpAddr, &mut [u8]) -> Result<(), Drop>,
     ) -> Result<(), Drop> {
         match (seal_of(head), from) {
             (Some(seal), Some(from)) if self.backlog.is_overtaken_by(seal, datagram) => {
@@ -153,33 +153,36 @@ impl Peer {
             packets, datagrams, ..
         } = output;
         packets.push_with(datagram.len().max(INITIATION), |slot| {
-            match self.tunn.decapsulate(Some(address), datagram, slot) {
-                TunnResult::Done => empty = true,
-                TunnResult::Err(error) => refused = Some(refusal(&error)),
+            let (packet, source) = match self.tunn.decapsulate(Some(address), datagram, slot) {
+                TunnResult::WriteToTunnelV4(packet, source) => (packet, IpAddr::from(source)),
+                TunnResult::WriteToTunnelV6(packet, source) => (packet, IpAddr::from(source)),
+                TunnResult::Done => {
+                    empty = true;
+                    return None;
+                }
+                TunnResult::Err(error) => {
+                    refused = Some(refusal(&error));
+                    return None;
+                }
                 TunnResult::WriteToNetwork(reply) => {
                     flush = true;
                     datagrams.push((self.id, reply_path), reply);
+                    return None;
                 }
-                TunnResult::WriteToTunnelV4(packet, source) if allowed(source.into()) => {
-                    received = packet.len();
-                    return Some(((), received));
-                }
-                TunnResult::WriteToTunnelV6(packet, source) if allowed(source.into()) => {
-                    received = packet.len();
-                    return Some(((), received));
-                }
-                TunnResult::WriteToTunnelV4(..) | TunnResult::WriteToTunnelV6(..) => {
-                    refused = Some(Drop::SourceNotAllowed);
-                }
+            };
+            if let Err(reason) = accept(source, packet) {
+                refused = Some(reason);
+                return None;
             }
-            None
+            received = packet.len();
+            Some(((), received))
         });
         self.rx_bytes += received as u64;
         if received > 0 && from.is_none() {
             self.paths.packet_by_session(now);
         }
         match refused {
-            None | Some(Drop::SourceNotAllowed | Drop::MalformedPacket) => {
+            None | Some(Drop::SourceNotAllowed | Drop::Untranslatable | Drop::MalformedPacket) => {
                 self.note_authentic(head, from, empty, now);
             }
             Some(_) => {}
@@ -199,7 +202,7 @@ impl Peer {
         }
         self.probe(now, output);
         while let Some((from, head, datagram)) = self.backlog.pop() {
-            if let Err(reason) = self.open(&datagram, head, Some(from), now, output, |_| false) {
+            if let Err(reason) = self.open(&datagram, head, Some(from), now, output, nothing) {
                 drops.count(reason);
             }
         }
@@ -370,6 +373,11 @@ impl std::fmt::Debug for Peer {
             .field("paths", &self.paths)
             .finish_non_exhaustive()
     }
+}
+
+/// A probe carries no packet.
+const fn nothing(_: IpAddr, _: &mut [u8]) -> Result<(), Drop> {
+    Err(Drop::SourceNotAllowed)
 }
 
 const fn seal_of(head: Datagram) -> Option<Seal> {

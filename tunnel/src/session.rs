@@ -26,4 +26,4 @@ mod version;
 pub use attachment::{Access, Attachment, Hop, Problem, SiblingKind};
 pub use frame::{Decoder, Frame, FrameError, HEADER, encode_datagram, encode_message};
 pub use message::{Message, Paired};
-pub use version::{Hello, PROTOCOL, Protocol, VersionError};
+pub use version::{Hello, PROTOCOL, Protocol, VersionError, XTABLES_LOCK};

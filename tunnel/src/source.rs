@@ -6,27 +6,38 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-/// Gives an IPv4 packet of UDP the source that belongs in place of its own; `None` where nothing is to be changed.
-pub(crate) fn corrected(packet: &[u8], sources: &BTreeMap<Ipv4Addr, Ipv4Addr>) -> Option<Vec<u8>> {
-    let header: &[u8; 20] = packet.first_chunk()?;
-    if header[0] >> 4 != 4 || header[PROTOCOL] != UDP {
-        return None;
+/// Gives an IPv4 packet of UDP the source that belongs in place of its own, if one does.
+pub(crate) fn correct(packet: &mut [u8], sources: &BTreeMap<Ipv4Addr, Ipv4Addr>) {
+    if sources.is_empty() {
+        return;
     }
-    let [a, b, c, d] = *packet[SOURCE..].first_chunk()?;
-    let right = sources.get(&Ipv4Addr::new(a, b, c, d))?.octets();
-    let mut packet = packet.to_vec();
+    let Some(header) = packet.first_chunk::<20>() else {
+        return;
+    };
+    if header[0] >> 4 != 4 || header[PROTOCOL] != UDP {
+        return;
+    }
+    let [.., a, b, c, d, _, _, _, _] = *header;
+    let Some(right) = sources
+        .get(&Ipv4Addr::new(a, b, c, d))
+        .map(Ipv4Addr::octets)
+    else {
+        return;
+    };
     let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
     let udp = usize::from(header[0] & 0x0f) * 4 + UDP_CHECKSUM;
-    if fragment == 0 && packet.get(udp..udp + 2)? != [0, 0] {
-        let sum = updated(&packet[udp..], &[a, b, c, d], &right);
+    if fragment == 0
+        && let Some(field) = packet.get_mut(udp..udp + 2)
+        && *field != [0, 0]
+    {
+        let sum = updated(field, &[a, b, c, d], &right);
         // None is written as zero (RFC 768).
         let sum = if sum == 0 { 0xffff } else { sum };
-        packet[udp..udp + 2].copy_from_slice(&sum.to_be_bytes());
+        field.copy_from_slice(&sum.to_be_bytes());
     }
     let sum = updated(&packet[CHECKSUM..], &[a, b, c, d], &right);
     packet[CHECKSUM..CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
     packet[SOURCE..SOURCE + 4].copy_from_slice(&right);
-    Some(packet)
 }
 
 /// The checksum at the beginning of `field` for data in which `old` has become `new` (RFC 1624, equation 3).
@@ -96,10 +107,16 @@ mod tests {
         BTreeMap::from([([172, 18, 0, 3].into(), [10, 0, 1, 2].into())])
     }
 
+    fn corrected(packet: &[u8]) -> Vec<u8> {
+        let mut packet = packet.to_vec();
+        correct(&mut packet, &sources());
+        packet
+    }
+
     #[test]
     fn an_answer_gets_the_address_that_was_asked_and_right_checksums() {
         for payload in [&b"answer"[..], b"odd", b""] {
-            let right = corrected(&packet([172, 18, 0, 3], payload), &sources()).unwrap();
+            let right = corrected(&packet([172, 18, 0, 3], payload));
             assert_eq!(right[12..16], [10, 0, 1, 2]);
             assert_eq!(sum(&right[..20]), 0xffff);
             assert_eq!(udp_sum(&right), 0xffff);
@@ -111,7 +128,7 @@ mod tests {
     fn a_checksum_that_was_not_computed_stays_so() {
         let mut without = packet([172, 18, 0, 3], b"answer");
         without[26..28].fill(0);
-        let right = corrected(&without, &sources()).unwrap();
+        let right = corrected(&without);
         assert_eq!(right[26..28], [0, 0]);
         assert_eq!(sum(&right[..20]), 0xffff);
     }
@@ -120,27 +137,25 @@ mod tests {
     fn later_fragments_have_no_checksum_of_their_own() {
         let mut fragment = packet([172, 18, 0, 3], b"answer");
         fragment[7] = 0xb9;
-        let right = corrected(&fragment, &sources()).unwrap();
+        let right = corrected(&fragment);
         assert_eq!(right[16..], fragment[16..]);
     }
 
     #[test]
     fn nothing_else_is_touched() {
-        assert_eq!(
-            corrected(&packet([172, 18, 0, 4], b"other"), &sources()),
-            None
-        );
+        let other = packet([172, 18, 0, 4], b"other");
+        assert_eq!(corrected(&other), other);
         let mut tcp = packet([172, 18, 0, 3], b"tcp");
         tcp[9] = 6;
-        assert_eq!(corrected(&tcp, &sources()), None);
+        assert_eq!(corrected(&tcp), tcp);
         let whole = packet([172, 18, 0, 3], b"");
         for length in 0..whole.len() {
-            corrected(&whole[..length], &sources());
+            corrected(&whole[..length]);
         }
         for byte in 0..=255 {
             let mut strange = whole.clone();
             strange[0] = byte;
-            corrected(&strange, &sources());
+            corrected(&strange);
         }
     }
 }

@@ -7,6 +7,7 @@ mod pair;
 
 mod handshake;
 mod hostile;
+mod mapping;
 mod outages;
 mod parsers;
 mod paths;

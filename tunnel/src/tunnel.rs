@@ -20,6 +20,7 @@ use crate::packet::Addresses;
 use crate::path::{Path, PathMessage};
 use crate::peer::{Peer, PeerConfig, PeerId, PeerStatus};
 use crate::source;
+use crate::translation::{Direction, translate};
 
 /// Where a datagram came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +146,16 @@ impl Tunnel {
         }
     }
 
+    /// True prefixes of the peer and those under which they are reached from
+    /// this end, pairwise of equal length. The true ones lead nowhere then.
+    ///
+    /// Allowed IPs are true prefixes, and so several peers can have the same.
+    pub fn set_translations(&mut self, id: PeerId, pairs: &BTreeMap<IpNet, IpNet>) {
+        if self.peers.contains_key(&id) {
+            self.allowed_ips.translate(id, pairs);
+        }
+    }
+
     /// Addresses of this end's interface. macOS hands packets for them to the
     /// utun's reader; they go back to the device.
     pub fn set_local(&mut self, addresses: BTreeSet<IpAddr>) {
@@ -199,8 +210,8 @@ impl Tunnel {
         }
     }
 
-    /// A packet from the device.
-    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+    /// A packet from the device; it may be written to.
+    pub fn handle_packet(&mut self, packet: &mut [u8], now: Instant) {
         let Some(addresses) = Addresses::of(packet) else {
             return self.drops.count(Drop::MalformedPacket);
         };
@@ -210,12 +221,13 @@ impl Tunnel {
         let Some(id) = self.allowed_ips.owner(addresses.destination) else {
             return self.drops.count(Drop::NoPeer);
         };
-        let corrected = if self.sources.is_empty() {
-            None
-        } else {
-            source::corrected(packet, &self.sources)
-        };
-        let packet = corrected.as_deref().unwrap_or(packet);
+        source::correct(packet, &self.sources);
+        if let Some(pairs) = self.allowed_ips.pairs(id)
+            && let Err(reason) =
+                translate(packet, Direction::Outbound, |address| pairs.truth(address))
+        {
+            return self.drops.count(reason);
+        }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.seal(packet, now, &mut self.output, &mut self.drops);
             self.touch(id);
@@ -238,8 +250,16 @@ impl Tunnel {
             return self.drops.count(Drop::UnknownPeer);
         };
         let allowed_ips = &self.allowed_ips;
-        let allowed = |source| allowed_ips.owner(source) == Some(id);
-        if let Err(reason) = peer.open(datagram, head, from, now, &mut self.output, allowed) {
+        let accept = |source, packet: &mut [u8]| {
+            if !allowed_ips.allows(id, source) {
+                return Err(Drop::SourceNotAllowed);
+            }
+            let Some(pairs) = allowed_ips.pairs(id) else {
+                return Ok(());
+            };
+            translate(packet, Direction::Inbound, |address| pairs.mapped(address))
+        };
+        if let Err(reason) = peer.open(datagram, head, from, now, &mut self.output, accept) {
             self.drops.count(reason);
         }
         self.touch(id);

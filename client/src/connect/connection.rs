@@ -1,10 +1,10 @@
-//! One engine: session after session until the user has enough.
+//! One engine: how a session with it begins, and what belongs to one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use dtap_net::device::MTU;
 use dtap_net::session::Session;
 use dtap_tunnel::session::{Message, Paired};
@@ -12,29 +12,51 @@ use dtap_tunnel::{PathPolicy, PeerId, PrivateKey};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::claims::{Claims, Others};
 use super::leg::Leg;
 use super::link::Link;
+use super::outlook::Patience;
 use super::view::View;
 use super::{direct, server};
 use crate::config::Settings;
-use crate::docker::{Endpoint, Engine, Network, Target};
+use crate::docker::{Choice, Endpoint, Engine, Network, Presence, Target};
+use crate::engines::Source;
 use crate::host;
-use crate::plan::{self, Input, Reach};
-use crate::status::State;
+use crate::plan::{self, Input, Memory, Reach};
+use crate::state_dir::Keys;
 
 pub(crate) struct Connection {
-    pub(super) target: Target,
+    pub(super) source: Source,
+    pub(super) aim: Option<Aim>,
     pub(super) settings: Arc<Settings>,
-    key: PrivateKey,
+    pub(super) claims: Claims,
+    pub(super) keys: Keys,
+    pub(super) patience: Patience,
     /// Names this run: another has other keys.
     boot: String,
     pub(super) view: watch::Sender<View>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) link: Option<Link>,
     pub(super) leg: Leg,
-    /// The engine, once a session was opened: there may be a leg.
-    engine: Option<Engine>,
     pub(super) debt: Debt,
+    pub(super) memory: Memory,
+}
+
+/// What all connections of one client share.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) keys: Keys,
+    pub(super) patience: Patience,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+/// The engine a connection is for until the user chooses another.
+pub(super) struct Aim {
+    pub(super) choice: Choice,
+    pub(super) target: Target,
+    pub(super) key: PrivateKey,
+    /// Whether its server has said that it is in this host's own network namespace.
+    pub(super) is_direct: bool,
 }
 
 /// Whether the server has done something for this client that a goodbye would
@@ -50,158 +72,152 @@ pub(super) struct Attached {
     pub(super) engine: Engine,
     pub(super) session: Session,
     pub(super) container: String,
+    /// Why the server has to do without something that it lacks.
+    pub(super) unequipped: Option<String>,
     pub(super) paired: Paired,
     pub(super) peer: PeerId,
 }
 
-/// Waits between attempts to get a session back.
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
 const PAIRING: Duration = Duration::from_secs(10);
+/// Another connection can take the same tunnel addresses at the same moment; hardly ever twice.
+const PAIRINGS: u32 = 4;
 pub(super) const GOODBYE: Duration = Duration::from_secs(3);
 
 impl Connection {
     pub(super) fn new(
-        target: Target,
-        settings: Arc<Settings>,
-        key: PrivateKey,
+        source: Source,
+        claims: Claims,
         view: watch::Sender<View>,
-        stop: watch::Receiver<bool>,
+        shared: &Shared,
     ) -> Self {
         Self {
-            leg: Leg::new(key.public()),
-            engine: None,
-            target,
-            settings,
-            key,
+            leg: Leg::default(),
+            source,
+            aim: None,
+            settings: shared.settings.clone(),
+            claims,
+            keys: shared.keys.clone(),
+            patience: shared.patience,
             boot: PrivateKey::generate().public().to_string(),
             view,
-            stop,
+            stop: shared.stop.clone(),
             link: None,
             debt: Debt::Nothing,
+            memory: Memory::default(),
         }
     }
 
-    /// Connects and stays connected until told to stop; then, or if the first
-    /// attempt fails, everything is undone.
-    pub(super) async fn run(mut self) -> Result<()> {
-        let result = self.stay_connected().await;
-        if self.debt == Debt::Goodbye {
-            self.take_leave().await;
-        }
-        if let Some(engine) = self.engine.take() {
-            self.leg.remove(&engine).await;
-        }
-        let closed = match self.link.take() {
-            Some(link) => link.close().await,
-            None => Ok(()),
-        };
-        result.and(closed)
-    }
-
-    async fn stay_connected(&mut self) -> Result<()> {
-        let mut wait = SHORTEST_WAIT;
-        loop {
-            let Err(error) = self.once().await else {
-                return Ok(());
-            };
-            if self.view.borrow().status.state == State::Connecting {
-                return Err(error);
-            }
-            if self.view.borrow().status.state == State::Connected {
-                wait = SHORTEST_WAIT;
-            }
-            self.view.send_modify(|view| {
-                view.status.state = State::Reconnecting;
-                view.status.reason = Some(format!("{error:#}"));
-            });
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stopped(&mut self.stop) => return Ok(()),
-            }
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
-    }
-
-    /// One session from beginning to end; `Ok` when told to stop.
-    async fn once(&mut self) -> Result<()> {
-        let mut stop = self.stop.clone();
-        let begun = tokio::select! {
-            begun = self.begin() => begun?,
-            () = stopped(&mut stop) => return Ok(()),
-        };
-        match begun {
-            Begun::Direct(engine) => self.follow_direct(engine).await,
-            Begun::Tunnel(attached) => self.follow(*attached).await,
-        }
-    }
-
-    /// Says goodbye by a new session, because the last one broke before it
-    /// could be said.
-    async fn take_leave(&mut self) {
-        let goodbye = async {
-            match self.begin().await? {
-                Begun::Direct(_) => {}
-                Begun::Tunnel(attached) => self.say_bye(*attached).await,
-            }
-            Ok::<_, Error>(())
-        };
-        if let Ok(Err(error)) = timeout(GOODBYE, goodbye).await {
-            tracing::debug!("no goodbye: {error:#}");
-        }
-        if self.debt == Debt::Goodbye {
-            tracing::warn!(
-                "the server did not hear the goodbye; it will undo what is left in 30 s"
-            );
-        }
-    }
-
-    async fn begin(&mut self) -> Result<Begun> {
-        let engine = Engine::connect(&self.target).await?;
+    pub(super) async fn begin(&mut self) -> Result<Begun> {
+        let target = self.aim.as_ref().context("find the engine")?.target.clone();
+        let engine = Engine::connect(&target).await?;
         let version = engine.facts().await?.version;
         self.view
             .send_modify(|view| view.status.engine = Some(version));
         let networks = engine.networks().await?;
-        if self.link.is_none() && direct::is_direct(&self.target, &networks) {
+        let is_known = self.aim.as_ref().is_some_and(|aim| aim.is_direct);
+        if is_known || self.link.is_none() && direct::is_direct(&target, &networks) {
             return Ok(Begun::Direct(engine));
         }
+        let before = if direct::is_possible(&networks) {
+            Some(engine.presence().await?)
+        } else {
+            None
+        };
         // Before anything is started: a host that cannot have an interface changes nothing.
         self.open_link()?;
         let server::Opened {
             mut session,
             server,
             container,
+            unequipped,
         } = server::open(&engine, &self.settings, &self.boot).await?;
+        if direct::is_shared_with(&server) {
+            self.do_without_server(session, &engine, before).await?;
+            return Ok(Begun::Direct(engine));
+        }
+        self.claims.turn().await;
         self.debt = Debt::Goodbye;
-        self.engine = Some(engine.clone());
-        session.send(&self.pair()?);
-        let paired = paired(&mut session).await?;
+        if let Some(aim) = &self.aim {
+            self.leg.belong(&engine, &aim.key.public());
+        }
+        let paired = self.pair(&mut session).await?;
         self.keep_out(&paired, networks).await?;
-        let peer = self.meet(&paired, server.boot, &session).await?;
+        let peer = self.meet(&target, &paired, server.boot, &session).await?;
         self.show(&paired, server.version, peer);
         Ok(Begun::Tunnel(Box::new(Attached {
             engine,
             session,
             container,
+            unequipped,
             paired,
             peer,
         })))
     }
 
+    /// There is nothing to tunnel, as it turns out: whatever was begun is undone.
+    async fn do_without_server(
+        &mut self,
+        mut session: Session,
+        engine: &Engine,
+        before: Option<Presence>,
+    ) -> Result<()> {
+        if let Some(aim) = &mut self.aim {
+            aim.is_direct = true;
+        }
+        session.send(&Message::Bye);
+        let answer = async {
+            while let Ok(Some(message)) = session.recv().await {
+                if message == Message::Bye {
+                    break;
+                }
+            }
+        };
+        // It has nothing to undo: its answer is mere politeness.
+        let _ = timeout(GOODBYE, answer).await;
+        drop(session);
+        if let Some(before) = before
+            && let Err(error) = engine.return_to(before).await
+        {
+            tracing::warn!("the server that is of no use here may stay: {error:#}");
+        }
+        match self.link.take() {
+            Some(link) => link.close().await,
+            None => Ok(()),
+        }
+    }
+
     fn open_link(&mut self) -> Result<()> {
+        let aim = self.aim.as_ref().context("find the engine")?;
         if !self.link.as_ref().is_some_and(Link::is_open) {
-            self.link = Some(Link::open(&self.key)?);
+            self.link = Some(Link::open(&aim.key)?);
         }
         Ok(())
     }
 
-    fn pair(&self) -> Result<Message> {
+    /// Agrees on tunnel addresses that no other connection has.
+    async fn pair(&self, session: &mut Session) -> Result<Paired> {
+        for _ in 0..PAIRINGS {
+            session.send(&self.pairing()?);
+            let paired = paired(session).await?;
+            if self.claims.pair(&paired.prefixes) {
+                return Ok(paired);
+            }
+        }
+        bail!("pair with the server: other connections have all addresses it offers")
+    }
+
+    fn pairing(&self) -> Result<Message> {
         let link = self.link.as_ref().context("open the tunnel")?;
         let interface = Some(link.interface.as_str());
+        let others = self.claims.others();
+        let mut used = host::used(interface)?;
+        used.extend(others.prefixes.keys());
+        let mut candidates = host::candidates(interface, link.port)?;
+        candidates.retain(|it| !others.prefixes.keys().any(|net| net.contains(&it.ip())));
         Ok(Message::Pair {
-            public_key: self.key.public(),
-            used: host::used(interface)?,
-            candidates: host::candidates(interface, link.port)?,
+            public_key: link.public_key,
+            used,
+            candidates,
             port: link.port,
             udp: self.settings.policy != PathPolicy::Session,
         })
@@ -209,24 +225,38 @@ impl Connection {
 
     /// Before the first datagram: a bridge of the engine's that this host happens to reach must not become the endpoint,
     /// or its network would be a conflict.
-    async fn keep_out(&mut self, paired: &Paired, networks: Vec<Network>) -> Result<()> {
-        let link = self.link.as_mut().context("open the tunnel")?;
+    async fn keep_out(&self, paired: &Paired, networks: Vec<Network>) -> Result<()> {
+        let link = self.link.as_ref().context("open the tunnel")?;
         if link.has_server() {
             return Ok(());
         }
+        let others = self.claims.others();
         let input = Input {
             networks,
             host: host::describe(Some(&link.interface), None)?,
+            ..self.wishes(paired, &others)
+        };
+        link.keep_out(paired, &plan::plan(&input), &others).await
+    }
+
+    /// What a plan of a tunnel depends on, without what the engine and this host have.
+    pub(super) fn wishes(&self, paired: &Paired, others: &Others) -> Input {
+        Input {
+            claims: others.claims(),
             filters: self.settings.filters.clone(),
             reach: Reach::Tunnel,
+            maps: self.settings.maps.clone(),
+            memory: self.memory.clone(),
+            alone: !self.claims.are_shared(),
+            tunnel: paired.prefixes.iter().copied().collect(),
             ..Input::default()
-        };
-        link.keep_out(paired, &plan::plan(&input).routes).await
+        }
     }
 
     /// Makes the server a peer and begins to dial it.
     async fn meet(
         &mut self,
+        target: &Target,
         paired: &Paired,
         boot: Option<String>,
         session: &Session,
@@ -234,7 +264,7 @@ impl Connection {
         let policy = self.settings.policy;
         let candidates = match policy {
             PathPolicy::Session => Vec::new(),
-            PathPolicy::Auto | PathPolicy::Udp => candidates(&self.target, paired).await,
+            PathPolicy::Auto | PathPolicy::Udp => candidates(target, paired).await,
         };
         let link = self.link.as_mut().context("open the tunnel")?;
         let peer = link.peer(paired, boot, policy).await?;
@@ -257,7 +287,7 @@ impl Connection {
     }
 }
 
-enum Begun {
+pub(super) enum Begun {
     Direct(Engine),
     Tunnel(Box<Attached>),
 }
@@ -298,10 +328,4 @@ async fn candidates(target: &Target, paired: &Paired) -> Vec<SocketAddr> {
 fn first_v4(addresses: &[IpAddr]) -> Option<IpAddr> {
     let v4 = addresses.iter().find(|address| address.is_ipv4());
     v4.or_else(|| addresses.first()).copied()
-}
-
-/// Returns when the user has enough.
-pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -1,5 +1,5 @@
 //! `connect --detach`: a second process stays, this one waits until it is
-//! connected.
+//! connected to all engines that run.
 
 use std::fs::{self, File};
 use std::process::{ExitCode, Stdio};
@@ -13,7 +13,7 @@ use super::report;
 use crate::config::Settings;
 use crate::control;
 use crate::state_dir;
-use crate::status::{State, Status};
+use crate::status::{ConnectionStatus, State, Status};
 use crate::stdout::say;
 
 const POLL: Duration = Duration::from_millis(25);
@@ -62,7 +62,7 @@ fn spawn(settings: &Settings) -> Result<Child> {
         .context("start the background process")
 }
 
-/// Waits for the connection; returns what to say about it.
+/// Waits for the connections; returns what to say about them.
 async fn wait(settings: &Settings, child: &mut Child) -> Result<String> {
     let deadline = Instant::now() + settings.timeout;
     let mut reason = "it is still connecting".to_owned();
@@ -73,21 +73,41 @@ async fn wait(settings: &Settings, child: &mut Child) -> Result<String> {
         let answer = control::ask(&settings.state_dir, control::Command::Status).await;
         if let Ok(Some(answer)) = answer {
             let status: Status = serde_json::from_str(&answer)?;
-            match status.connections.first() {
-                Some(connection) if status.state == State::Connected => {
-                    return Ok(report::state(connection).unwrap_or_default());
-                }
-                Some(connection) => {
-                    if let Some(text) = &connection.reason {
-                        reason.clone_from(text);
-                    }
-                }
-                None => {}
+            let missing: Vec<_> = status
+                .connections
+                .iter()
+                .filter(|it| !is_settled(it))
+                .collect();
+            if missing.is_empty() {
+                let lines: Vec<_> = status
+                    .connections
+                    .iter()
+                    .filter_map(report::state)
+                    .collect();
+                return Ok(lines.join("\n"));
             }
+            reason = reasons(&missing, status.connections.len());
         }
         sleep(POLL).await;
     }
     bail!("not connected after {:?}: {reason}", settings.timeout)
+}
+
+/// Whether there is nothing more to wait for now: an engine that does not run yet is followed in the background.
+fn is_settled(connection: &ConnectionStatus) -> bool {
+    connection.state == State::Connected || connection.absent
+}
+
+fn reasons(missing: &[&ConnectionStatus], all: usize) -> String {
+    let reason = |it: &ConnectionStatus| {
+        let reason = it.reason.as_deref().unwrap_or("it is still connecting");
+        match all {
+            1 => reason.to_owned(),
+            _ => format!("{}: {reason}", it.name),
+        }
+    };
+    let reasons: Vec<_> = missing.iter().map(|it| reason(it)).collect();
+    reasons.join("; ")
 }
 
 /// The error the background process ended with.

@@ -2,6 +2,7 @@
 //! Linux host does: then there is nothing to tunnel.
 
 use dtap_net::{namespace, router};
+use dtap_tunnel::session::Hello;
 use ipnet::IpNet;
 
 use crate::docker::{Endpoint, Network, Subnet, Target};
@@ -13,16 +14,33 @@ use crate::docker::{Endpoint, Network, Subnet, Target};
 /// one, whose `docker0` every machine with Docker has, is asked who it is: the
 /// process behind its socket must be a local daemon in this very namespace.
 pub(super) fn is_direct(target: &Target, networks: &[Network]) -> bool {
-    let addresses = router::addresses().unwrap_or_default();
-    let here = |network: &&Network| stands_here(network, &addresses);
-    let bridges = || networks.iter().filter(|network| network.driver == "bridge");
-    if bridges().any(|network| is_named_by_id(network) && here(&network)) {
+    let bridges = bridges_here(networks);
+    if bridges.iter().any(|network| is_named_by_id(network)) {
         return true;
     }
     let Endpoint::Unix(socket) = &target.endpoint else {
         return false;
     };
-    bridges().any(|network| here(&network)) && namespace::is_shared_with_daemon(socket)
+    !bridges.is_empty() && namespace::is_shared_with_daemon(socket)
+}
+
+/// Whether only the server can tell: the engine is reached by TCP or a forwarder, and this host has a bridge like its
+/// own.
+pub(super) fn is_possible(networks: &[Network]) -> bool {
+    namespace::current().is_some() && !bridges_here(networks).is_empty()
+}
+
+/// Whether a server that says this of itself is in this very network namespace.
+pub(super) fn is_shared_with(server: &Hello) -> bool {
+    server.namespace.is_some() && server.namespace == namespace::current()
+}
+
+fn bridges_here(networks: &[Network]) -> Vec<&Network> {
+    let addresses = router::addresses().unwrap_or_default();
+    let bridges = networks.iter().filter(|it| it.driver == "bridge");
+    bridges
+        .filter(|network| stands_here(network, &addresses))
+        .collect()
 }
 
 fn is_named_by_id(network: &Network) -> bool {

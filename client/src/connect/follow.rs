@@ -10,12 +10,15 @@ use dtap_tunnel::session::{Message, Problem};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-use super::connection::{Attached, Connection, Debt, GOODBYE, stopped};
+use super::claims::Others;
+use super::connection::{Attached, Connection, Debt, GOODBYE};
+use super::pace::Pace;
+use super::stay::{End, stopped};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network, Swarm};
-use crate::host;
-use crate::plan::{self, Input, Reach};
+use crate::plan::{self, Input, Plan, Reach};
 use crate::status::State;
+use crate::{host, map_memory};
 
 /// What the engine had at one moment.
 struct Listed {
@@ -41,7 +44,7 @@ const HANDSHAKE_POLL: Duration = Duration::from_millis(5);
 struct Follower {
     attached: Attached,
     generation: u64,
-    wake: Option<Instant>,
+    pace: Pace,
     silent: Instant,
     path: Option<Path>,
     /// Networks the server could not attach, by ID, and why.
@@ -51,7 +54,7 @@ struct Follower {
 impl Connection {
     /// Keeps plan and engine equal until the session ends or the user has
     /// enough.
-    pub(super) async fn follow(&mut self, attached: Attached) -> Result<()> {
+    pub(super) async fn follow(&mut self, attached: Attached) -> Result<End> {
         let engine = attached.engine.clone();
         // Subscribe first, then list: nothing falls between.
         let mut events = engine.events().await?;
@@ -59,12 +62,15 @@ impl Connection {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut stop = self.stop.clone();
+        let mut elsewhere = Box::pin(self.leads_elsewhere());
+        let claims = self.claims.clone();
+        let mut others = claims.others();
         let mut listing = Some(Box::pin(list(engine.clone())));
         let mut news = None;
         let mut follower = Follower {
             attached,
             generation: 0,
-            wake: None,
+            pace: Pace::begin(),
             silent: Instant::now() + SILENCE,
             path: None,
             refused: BTreeMap::new(),
@@ -72,36 +78,43 @@ impl Connection {
         loop {
             let idle = listing.is_none();
             if news.is_none() {
-                news = self.leg.news(&engine);
+                news = self.leg.news();
             }
             tokio::select! {
                 listed = some(&mut listing) => {
                     listing = None;
                     news = None;
                     self.set(&mut follower, listed?).await?;
+                    follower.pace.planned();
                 }
-                () = at(follower.wake), if idle => {
-                    follower.wake = None;
+                () = follower.pace.due(), if idle => {
+                    follower.pace.listing();
                     listing = Some(Box::pin(list(engine.clone())));
                 }
                 event = events.next() => {
                     let event = event.context("follow the engine's events")??;
-                    self.leg.hear(&engine, &event);
+                    self.leg.hear(&event);
                     news = None;
-                    follower.wake_within(BURST);
+                    follower.pace.wake_within(BURST);
                 }
                 () = self.leg.done() => {
-                    follower.wake_within(if self.leg.is_refused() { REFUSED_AGAIN } else { BURST });
+                    // It may show the leg where it was before.
+                    listing = None;
+                    follower.pace.wake_within(if self.leg.is_refused() { REFUSED_AGAIN } else { BURST });
                 }
                 there_is = some(&mut news) => {
                     news = None;
                     if there_is? {
-                        follower.wake_within(Duration::ZERO);
+                        follower.pace.wake_within(Duration::ZERO);
                     }
                 }
                 changed = routes.changed() => {
                     changed.context("watch this host's routes")?;
-                    follower.wake_within(ROUTES_BURST);
+                    follower.pace.wake_within(ROUTES_BURST);
+                }
+                now = claims.changed(&others) => {
+                    others = now;
+                    follower.pace.wake_within(Duration::ZERO);
                 }
                 message = follower.attached.session.recv() => {
                     let Some(message) = message? else {
@@ -117,18 +130,23 @@ impl Connection {
                 () = sleep_until(follower.silent) => {
                     bail!("nothing heard from the server for {} s", SILENCE.as_secs());
                 }
+                () = &mut elsewhere => {
+                    self.say_bye(follower.attached).await;
+                    return Ok(End::Moved);
+                }
                 () = stopped(&mut stop) => {
                     self.say_bye(follower.attached).await;
-                    return Ok(());
+                    return Ok(End::Stopped);
                 }
             }
         }
     }
 
     /// As [`Self::follow`], where there is nothing to set.
-    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<()> {
+    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<End> {
         let mut events = engine.events().await?;
         let mut stop = self.stop.clone();
+        let mut elsewhere = Box::pin(self.leads_elsewhere());
         loop {
             let listed = list(engine.clone()).await?;
             let input = Input {
@@ -141,9 +159,11 @@ impl Connection {
                 ..Input::default()
             };
             let plan = plan::plan(&input);
+            self.claims.settle();
             self.view.send_modify(|view| {
                 view.status.state = State::Connected;
                 view.status.reason = None;
+                view.status.absent = false;
                 view.status.mode = Some("tunnel".to_owned());
                 view.status.path = Some("direct".to_owned());
                 view.status.networks = plan.networks;
@@ -151,7 +171,8 @@ impl Connection {
             });
             tokio::select! {
                 event = events.next() => event.context("follow the engine's events")??,
-                () = stopped(&mut stop) => return Ok(()),
+                () = &mut elsewhere => return Ok(End::Moved),
+                () = stopped(&mut stop) => return Ok(End::Stopped),
             };
             tokio::time::sleep(BURST).await;
         }
@@ -175,7 +196,7 @@ impl Connection {
 
     /// Plans with what was listed, and makes it so at both ends.
     async fn set(&mut self, follower: &mut Follower, listed: Listed) -> Result<()> {
-        let link = self.link.as_mut().context("open the tunnel")?;
+        let link = self.link.as_ref().context("open the tunnel")?;
         // As it is at this moment: what is shown may be a second old.
         let endpoint = match link.path(follower.attached.peer).await? {
             Some(Path::Udp(address)) => Some(address.ip()),
@@ -185,33 +206,53 @@ impl Connection {
             networks: listed.networks,
             containers: listed.containers,
             swarm: listed.swarm,
-            leg: plan::Leg::default(),
             host: host::describe(Some(&link.interface), endpoint)?,
-            filters: self.settings.filters.clone(),
-            reach: Reach::Tunnel,
             refused: follower.refused.clone(),
             server_addresses: follower.attached.paired.server.clone(),
             server: Some(follower.attached.container.clone()),
+            ..self.wishes(&follower.attached.paired, &Others::default())
         };
         self.leg.describe(&mut input);
-        let plan = plan::plan(&input);
+        let mut others = Others::default();
+        let plan = self.claims.plan(endpoint, |now| {
+            others = now.clone();
+            input.claims = now.claims();
+            plan::plan(&input)
+        });
+        self.remember(&plan);
         for note in &plan.notes {
             tracing::info!("{note}");
         }
         follower.generation += 1;
         follower.attached.session.send(&Message::Plan {
             generation: follower.generation,
-            attachments: plan.attachments,
+            attachments: plan.attachments.clone(),
         });
+        let link = self.link.as_mut().context("open the tunnel")?;
         let paired = &follower.attached.paired;
-        link.set(paired, &plan.routes).await?;
-        let engine = &follower.attached.engine;
-        self.leg.set(engine, input, plan.leg, &paired.host);
+        link.set(paired, &plan, endpoint, &others).await?;
+        self.claims.keep(&plan.routes);
+        self.leg.set(input, plan.leg, &paired.host);
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;
             view.containers = plan.containers;
         });
         Ok(())
+    }
+
+    /// Before anybody sees an address: it must be the same the next time.
+    fn remember(&mut self, plan: &Plan) {
+        let maps = &self.settings.maps;
+        let chosen = plan.translations.iter();
+        let chosen = chosen.filter(|(truth, _)| maps.explicit(**truth).is_none());
+        let mut own = self.memory.own.clone();
+        own.extend(chosen);
+        if own != self.memory.own {
+            self.memory.own = own;
+            if let Err(error) = map_memory::remember(&self.settings.state_dir, &self.memory) {
+                tracing::warn!("{error:#}: the next time they may be others");
+            }
+        }
     }
 
     async fn hear(&self, follower: &mut Follower, message: Message) -> Result<()> {
@@ -259,6 +300,7 @@ impl Connection {
         self.view.send_modify(|view| {
             view.status.state = State::Connected;
             view.status.reason = None;
+            view.status.absent = false;
             set_path(&mut view.status, status.path);
         });
         Ok(())
@@ -271,7 +313,7 @@ impl Connection {
         let path = link.path(follower.attached.peer).await?;
         if path != follower.path {
             follower.path = path;
-            follower.wake_within(BURST);
+            follower.pace.wake_within(BURST);
             self.view
                 .send_modify(|view| set_path(&mut view.status, path));
         }
@@ -283,18 +325,18 @@ impl Follower {
     /// What the server cannot attach is not to be routed; what it can again, is. Its machine may change without an event,
     /// so it is asked again.
     fn refuse(&mut self, problems: Vec<Problem>) {
-        let refused = problems.into_iter().map(|it| (it.id, it.reason)).collect();
+        let reason = |reason: String| match &self.attached.unequipped {
+            Some(cause) => format!("{reason}; {cause}"),
+            None => reason,
+        };
+        let refused = problems.into_iter();
+        let refused = refused.map(|it| (it.id, reason(it.reason))).collect();
         if self.refused != refused {
             self.refused = refused;
-            self.wake_within(BURST);
+            self.pace.wake_within(BURST);
         } else if !self.refused.is_empty() {
-            self.wake_within(REFUSED_AGAIN);
+            self.pace.wake_within(REFUSED_AGAIN);
         }
-    }
-
-    fn wake_within(&mut self, time: Duration) {
-        let latest = Instant::now() + time;
-        self.wake = Some(self.wake.map_or(latest, |wake| wake.min(latest)));
     }
 }
 
@@ -312,13 +354,6 @@ async fn list(engine: Engine) -> Result<Listed> {
 async fn some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

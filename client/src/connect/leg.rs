@@ -18,8 +18,11 @@ use crate::docker::{Container, Engine, Event, EventKind, Network};
 use crate::plan::{self, Input, LEG_PREFIX};
 
 /// The leg, whether it is there or not.
+#[derive(Default)]
 pub(super) struct Leg {
     name: String,
+    /// Known once a session was opened.
+    engine: Option<Engine>,
     /// Whether what has its name is of this run, with these addresses of the tunnel.
     hosts: Option<Vec<IpAddr>>,
     beat: Option<JoinHandle<()>>,
@@ -51,19 +54,12 @@ struct Change {
 }
 
 impl Leg {
-    pub(super) fn new(client: PublicKey) -> Self {
+    /// Is that of a client of this engine's.
+    pub(super) fn belong(&mut self, engine: &Engine, client: &PublicKey) {
         let digest = Sha256::digest(client.to_string());
         let digits: String = digest[..6].iter().map(|it| format!("{it:02x}")).collect();
-        Self {
-            name: format!("{LEG_PREFIX}{digits}"),
-            hosts: None,
-            beat: None,
-            work: None,
-            foreign: BTreeSet::new(),
-            refused: BTreeMap::new(),
-            doomed: BTreeMap::new(),
-            input: None,
-        }
+        self.name = format!("{LEG_PREFIX}{digits}");
+        self.engine = Some(engine.clone());
     }
 
     /// Completes what is to be planned from.
@@ -80,18 +76,15 @@ impl Leg {
     }
 
     /// Begins to make the leg what the plan wants; [`Self::done`] tells when that is so.
-    pub(super) fn set(
-        &mut self,
-        engine: &Engine,
-        input: Input,
-        wanted: BTreeSet<String>,
-        hosts: &[IpAddr],
-    ) {
+    pub(super) fn set(&mut self, input: Input, wanted: BTreeSet<String>, hosts: &[IpAddr]) {
+        let Some(engine) = self.engine.clone() else {
+            return;
+        };
         let own = input.containers.iter().find(|it| it.name == self.name);
         let stands = own.is_some_and(|it| it.running) && self.hosts.as_deref() == Some(hosts);
         let on = own.map(|it| networks_of(it, &input)).unwrap_or_default();
         let is_leftover = own.is_some() && !stands;
-        self.keep_beating(engine, stands);
+        self.keep_beating(&engine, stands);
         let right = on == wanted && !is_leftover && stands != wanted.is_empty();
         self.input = Some(input);
         if self.work.is_some() || right {
@@ -99,7 +92,7 @@ impl Leg {
         }
         self.hosts = Some(hosts.to_vec());
         let change = Change {
-            engine: engine.clone(),
+            engine,
             name: self.name.clone(),
             hosts: hosts.to_vec(),
             stands,
@@ -138,7 +131,7 @@ impl Leg {
 
     /// Tells after a while whether there is more, less or something else on other nodes than was planned with; no event says
     /// so.
-    pub(super) fn news(&self, engine: &Engine) -> Option<BoxFuture<'static, Result<bool>>> {
+    pub(super) fn news(&self) -> Option<BoxFuture<'static, Result<bool>>> {
         let input = self.input.as_ref()?;
         if !input.networks.iter().any(Network::is_overlay) {
             return None;
@@ -153,7 +146,7 @@ impl Leg {
         let stands = input.containers.iter().any(|it| input.leg.is(it));
         let patience = if stands { STANDING } else { ABSENT };
         let (networks, containers) = (input.networks.clone(), input.containers.clone());
-        let (engine, known) = (engine.clone(), input.swarm.clone());
+        let (engine, known) = (self.engine.clone()?, input.swarm.clone());
         Some(Box::pin(async move {
             sleep(patience).await;
             Ok(engine.swarm(&networks, &containers).await? != known)
@@ -161,7 +154,7 @@ impl Leg {
     }
 
     /// Leaves at once the networks on which nobody will be after this event.
-    pub(super) fn hear(&mut self, engine: &Engine, event: &Event) {
+    pub(super) fn hear(&mut self, event: &Event) {
         if event.kind != EventKind::Container {
             return;
         }
@@ -176,7 +169,9 @@ impl Leg {
         }
         let until = Instant::now() + DOOM;
         self.doomed.insert(event.id.clone(), until);
-        let Some(input) = &mut self.input else { return };
+        let (Some(input), Some(engine)) = (&mut self.input, &self.engine) else {
+            return;
+        };
         input.leg.doomed.insert(event.id.clone());
         let Some(own) = input.containers.iter().find(|it| input.leg.is(it)) else {
             return;
@@ -194,12 +189,15 @@ impl Leg {
     }
 
     /// Leaves nothing.
-    pub(super) async fn remove(&mut self, engine: &Engine) {
+    pub(super) async fn remove(mut self) {
+        let Some(engine) = self.engine.take() else {
+            return;
+        };
         if let Some(work) = self.work.take() {
             // What it is about to make is to be removed, too.
             let _ = timeout(REMOVAL, work).await;
         }
-        self.keep_beating(engine, false);
+        self.keep_beating(&engine, false);
         match timeout(REMOVAL, engine.remove_leg(&self.name)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("{error:#}; it ends by itself in 30 s"),

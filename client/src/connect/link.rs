@@ -1,7 +1,7 @@
 //! This host's end of one tunnel: interface, routes, and the server as peer.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result};
 use dtap_net::device::{Device, MTU};
@@ -13,12 +13,16 @@ use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, T
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
+use super::claims::Others;
+use crate::plan::Plan;
+
 /// Lives as long as the connection, over all its sessions: routes stay while
 /// the engine restarts.
 pub(super) struct Link {
     pub(super) driver: Driver,
     pub(super) interface: String,
     pub(super) port: u16,
+    pub(super) public_key: PublicKey,
     router: Router,
     server: Option<Server>,
     driving: JoinHandle<std::io::Result<()>>,
@@ -50,6 +54,7 @@ impl Link {
             driver,
             interface,
             port,
+            public_key: key.public(),
             router,
             server: None,
             driving: tokio::spawn(driving),
@@ -100,21 +105,37 @@ impl Link {
         self.server.is_some()
     }
 
-    /// No datagram goes to or comes from what these routes will lead to.
-    pub(super) async fn keep_out(&self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
-        let inner = paired.prefixes.iter().chain(routes).copied().collect();
+    /// No datagram goes to or comes from what this plan, or those of others, lead to.
+    pub(super) async fn keep_out(
+        &self,
+        paired: &Paired,
+        plan: &Plan,
+        others: &Others,
+    ) -> Result<()> {
+        let inner = inner(paired, plan, None, others);
         self.call(move |tunnel, _| tunnel.set_inner(inner)).await
     }
 
-    /// Addresses, routes and cryptokey routing for this plan.
-    pub(super) async fn set(&mut self, paired: &Paired, routes: &BTreeSet<IpNet>) -> Result<()> {
-        let inner: BTreeSet<_> = paired.prefixes.iter().chain(routes).copied().collect();
+    /// Addresses, routes and cryptokey routing for this plan, which was made for this endpoint, beside those of others.
+    pub(super) async fn set(
+        &mut self,
+        paired: &Paired,
+        plan: &Plan,
+        endpoint: Option<IpAddr>,
+        others: &Others,
+    ) -> Result<()> {
+        let allowed = plan.subnets().into_iter().chain(paired.prefixes.clone());
+        let allowed = allowed.collect();
+        let translations = plan.translations.clone();
+        let inner = inner(paired, plan, endpoint, others);
         let local = paired.host.iter().copied().collect();
         let peer = self.server.as_ref().map(|server| server.peer);
+        // All at once, and before any route leads there.
         self.call(move |tunnel, _| {
             tunnel.set_local(local);
             if let Some(peer) = peer {
-                tunnel.set_allowed_ips(peer, &inner);
+                tunnel.set_allowed_ips(peer, &allowed);
+                tunnel.set_translations(peer, &translations);
             }
             tunnel.set_inner(inner);
         })
@@ -127,12 +148,19 @@ impl Link {
         let config = RouterConfig {
             addresses: addresses.collect(),
             mtu: MTU.into(),
-            routes: routes.clone(),
+            routes: plan.routes.clone(),
             blackholes: BTreeSet::new(),
         };
         self.router
             .set(&config)
             .context("set addresses and routes of this host")
+    }
+
+    /// Nothing is routed to the engine until the next plan.
+    pub(super) fn withdraw(&mut self) -> Result<()> {
+        self.router
+            .clear()
+            .context("clear addresses and routes of this host")
     }
 
     /// Where the peer's datagrams go now.
@@ -164,4 +192,22 @@ impl Link {
             .await
             .context("reach the tunnel: its interface is gone")
     }
+}
+
+/// Mapped subnets by their own prefixes, too: whoever answers there may be a
+/// container. But not around the live endpoint, which was there before: no
+/// route leads it into the tunnel.
+fn inner(
+    paired: &Paired,
+    plan: &Plan,
+    endpoint: Option<IpAddr>,
+    others: &Others,
+) -> BTreeSet<IpNet> {
+    let holds_endpoint = |subnet: &&IpNet| endpoint.is_some_and(|it| subnet.contains(&it));
+    let mapped = plan.translations.keys().filter(|it| !holds_endpoint(it));
+    let own = paired.prefixes.iter().chain(&plan.routes);
+    own.chain(mapped)
+        .chain(others.prefixes.keys())
+        .copied()
+        .collect()
 }

@@ -4,8 +4,15 @@ use super::view::View;
 use crate::plan::{NetworkState, Reachability};
 use crate::status::{ConnectionStatus, State};
 
+/// Whether a line about a network has to name the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Company {
+    Alone,
+    OneOfSeveral,
+}
+
 /// What there is to say about the difference.
-pub(super) fn lines(before: &View, after: &View) -> Vec<String> {
+pub(super) fn lines(before: &View, after: &View, company: Company) -> Vec<String> {
     let (old, new) = (&before.status, &after.status);
     let mut lines = Vec::new();
     if old.state != new.state || (old.reason != new.reason && new.reason.is_some()) {
@@ -15,7 +22,11 @@ pub(super) fn lines(before: &View, after: &View) -> Vec<String> {
         if old.path != new.path || old.endpoint != new.endpoint {
             lines.extend(path(new));
         }
-        lines.extend(networks(&old.networks, &new.networks));
+        let networks = networks(&old.networks, &new.networks);
+        lines.extend(networks.into_iter().map(|line| match company {
+            Company::Alone => line,
+            Company::OneOfSeveral => format!("{}: {line}", new.name),
+        }));
     }
     lines
 }
@@ -32,12 +43,16 @@ pub(super) fn told(before: &View, after: &View) -> View {
     told
 }
 
-/// The line for a change of state; being about to connect is none.
+/// The line for a change of state; being about to connect is none, unless something is in the way.
 pub(super) fn state(status: &ConnectionStatus) -> Option<String> {
     let name = &status.name;
     let reason = status.reason.as_deref().unwrap_or("no reason known");
     match status.state {
-        State::Connecting => None,
+        State::Connecting if status.absent => Some(format!("{name}: waiting: {reason}")),
+        State::Connecting => {
+            let obstacle = status.reason.as_ref();
+            obstacle.map(|reason| format!("{name}: connecting: {reason}"))
+        }
         State::Disconnected => Some(format!("{name}: disconnected: {reason}")),
         State::Reconnecting => Some(format!("{name}: reconnecting: {reason}")),
         State::Connected => {
@@ -83,7 +98,13 @@ fn network(network: &NetworkState) -> String {
     let reason = network.reason.as_deref().unwrap_or_default();
     match network.state {
         Reachability::Reachable if reason.is_empty() => {
-            format!("network {name}: {} reachable", subnets.join(", "))
+            let mapped: Vec<_> = network.mapped.iter().map(ToString::to_string).collect();
+            let under = if mapped.is_empty() { "" } else { " as " };
+            format!(
+                "network {name}: {} reachable{under}{}",
+                subnets.join(", "),
+                mapped.join(", ")
+            )
         }
         Reachability::Reachable => format!("network {name}: reachable, {reason}"),
         Reachability::Conflict => format!("network {name}: conflict, {reason}"),
@@ -121,7 +142,10 @@ mod tests {
             "default: path session",
             "network web: 172.18.0.0/16 reachable",
         ];
-        assert_eq!(lines(&View::new("default"), &connected()), expected);
+        assert_eq!(
+            lines(&View::new("default"), &connected(), Company::Alone),
+            expected
+        );
     }
 
     #[test]
@@ -129,14 +153,42 @@ mod tests {
         let mut connecting = connected();
         connecting.status.state = State::Connecting;
         let before = View::new("default");
-        assert_eq!(lines(&before, &connecting), [""; 0]);
+        assert_eq!(lines(&before, &connecting, Company::Alone), [""; 0]);
         let before = told(&before, &connecting);
-        assert_eq!(lines(&before, &connected()).len(), 3);
+        assert_eq!(lines(&before, &connected(), Company::Alone).len(), 3);
+    }
+
+    #[test]
+    fn of_several_connections_each_line_names_its_own() {
+        for line in lines(&View::new("default"), &connected(), Company::OneOfSeveral) {
+            assert!(line.starts_with("default: "), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_is_waited_for_is_said_once() {
+        let mut waiting = View::new("default");
+        waiting.status.reason = Some("no engine at /x".into());
+        waiting.status.absent = true;
+        let before = View::new("default");
+        let said = lines(&before, &waiting, Company::Alone);
+        assert_eq!(said, ["default: waiting: no engine at /x"]);
+        assert_eq!(lines(&waiting, &waiting, Company::Alone), [""; 0]);
+    }
+
+    #[test]
+    fn a_mapped_network_is_said_with_its_other_prefix() {
+        let mut view = connected();
+        view.status.networks[0].mapped = vec!["10.254.0.0/16".parse().unwrap()];
+        assert_eq!(
+            lines(&connected(), &view, Company::Alone),
+            ["network web: 172.18.0.0/16 reachable as 10.254.0.0/16"]
+        );
     }
 
     #[test]
     fn nothing_new_is_nothing_said() {
-        assert_eq!(lines(&connected(), &connected()), [""; 0]);
+        assert_eq!(lines(&connected(), &connected(), Company::Alone), [""; 0]);
     }
 
     #[test]
@@ -145,11 +197,14 @@ mod tests {
         lost.status.state = State::Reconnecting;
         lost.status.reason = Some("the engine stopped".into());
         assert_eq!(
-            lines(&connected(), &lost),
+            lines(&connected(), &lost, Company::Alone),
             ["default: reconnecting: the engine stopped"]
         );
         let mut without = connected();
         without.status.networks.clear();
-        assert_eq!(lines(&connected(), &without), ["network web: gone"]);
+        assert_eq!(
+            lines(&connected(), &without, Company::Alone),
+            ["network web: gone"]
+        );
     }
 }

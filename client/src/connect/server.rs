@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Error, Result, bail};
 use bytes::Bytes;
 use dtap_net::session::Session;
-use dtap_tunnel::session::{Hello, Message, PROTOCOL};
+use dtap_tunnel::session::{Hello, Message, PROTOCOL, XTABLES_LOCK};
 use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
@@ -18,6 +18,8 @@ pub(super) struct Opened {
     pub(super) session: Session,
     pub(super) server: Hello,
     pub(super) container: String,
+    /// Why the server has to do without something that it lacks.
+    pub(super) unequipped: Option<String>,
 }
 
 /// How long a started server may take until it answers.
@@ -28,10 +30,28 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Opens a session, starting what is needed for it. `boot` names this run of
 /// the client.
 pub(super) async fn open(engine: &Engine, settings: &Settings, boot: &str) -> Result<Opened> {
-    let deadline = Instant::now() + STARTING;
+    let mut deadline = Instant::now() + STARTING;
+    let mut unequipped = None;
     loop {
         let container = ensure(engine, settings).await?;
         let refused = match greet(engine, &container, boot).await {
+            Ok(opened) if opened.server.lacks_xtables_lock && unequipped.is_none() => {
+                drop(opened);
+                unequipped = Some(match equip(engine, settings, &container).await {
+                    Ok(()) => {
+                        deadline = Instant::now() + STARTING;
+                        "it lacks it again".to_owned()
+                    }
+                    Err(error) => format!("{error:#}"),
+                });
+                continue;
+            }
+            Ok(opened) if opened.server.lacks_xtables_lock => {
+                return Ok(Opened {
+                    unequipped,
+                    ..opened
+                });
+            }
             Ok(opened) => return Ok(opened),
             Err(Greeting::Hopeless(error)) => return Err(error),
             Err(Greeting::NotYet(error)) => error,
@@ -70,6 +90,7 @@ async fn greet(
                 session,
                 server,
                 container: container.id.clone(),
+                unequipped: None,
             })
         }
         Ok(Err(error)) => {
@@ -139,6 +160,20 @@ async fn ensure(engine: &Engine, settings: &Settings) -> Result<ServerContainer>
     Ok(container)
 }
 
+/// Gives the server the file that it lacks.
+async fn equip(engine: &Engine, settings: &Settings, container: &ServerContainer) -> Result<()> {
+    if !settings.starts_server {
+        bail!(
+            "start it with `--mount type=bind,source={XTABLES_LOCK},target={XTABLES_LOCK}`, or leave out --no-start-server"
+        );
+    }
+    tracing::info!(
+        "the engine filters by iptables-legacy: replacing the server container {} by one with {XTABLES_LOCK}",
+        container.name
+    );
+    engine.equip_server(container).await
+}
+
 fn checked(container: ServerContainer) -> Result<ServerContainer> {
     if container.host_network {
         return Ok(container);
@@ -174,5 +209,6 @@ fn hello(boot: &str) -> Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot: Some(boot.to_owned()),
         namespace: dtap_net::namespace::current(),
+        lacks_xtables_lock: false,
     }
 }

@@ -3,6 +3,7 @@
 use dtap_net::driver::Driver;
 use dtap_tunnel::{Path, PeerId};
 
+use crate::ls::Listing;
 use crate::plan::ContainerState;
 use crate::status::ConnectionStatus;
 
@@ -12,6 +13,8 @@ pub(crate) struct View {
     pub(super) status: ConnectionStatus,
     pub(super) containers: Vec<ContainerState>,
     pub(super) tunnel: Option<(Driver, PeerId)>,
+    /// The engine's identity, once it is known.
+    pub(super) engine: Option<String>,
 }
 
 impl View {
@@ -23,6 +26,16 @@ impl View {
             },
             containers: Vec::new(),
             tunnel: None,
+            engine: None,
+        }
+    }
+
+    /// What `ls` shows of it.
+    pub(super) fn listing(&self) -> Listing {
+        Listing {
+            name: self.status.name.clone(),
+            engine: self.engine.clone(),
+            containers: self.containers.clone(),
         }
     }
 

@@ -87,6 +87,20 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// Equal for all ways to write where one engine listens, as long as it stays there.
+    pub fn identity(&self) -> String {
+        match self {
+            // /var/run/docker.sock is a link to the socket of whichever engine the user prefers.
+            Self::Unix(path) => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                format!("unix://{}", path.display())
+            }
+            Self::Tcp { .. } | Self::Tls { .. } | Self::Ssh { .. } => self.to_string(),
+        }
+    }
+}
+
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -95,12 +109,17 @@ impl std::fmt::Display for Endpoint {
                 write!(f, "tcp://{}", host_and_port(host, *port))
             }
             Self::Ssh {
-                user, host, port, ..
+                user,
+                host,
+                port,
+                socket,
             } => {
                 let user = user.as_ref().map(|it| format!("{it}@"));
                 let port = port.map(|it| format!(":{it}"));
                 let (user, port) = (user.unwrap_or_default(), port.unwrap_or_default());
-                write!(f, "ssh://{user}{host}{port}")
+                let socket = socket.as_ref().map(|it| it.display().to_string());
+                let socket = socket.unwrap_or_default();
+                write!(f, "ssh://{user}{host}{port}{socket}")
             }
         }
     }

@@ -8,12 +8,12 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::context;
 use super::endpoint::{Certificates, Endpoint};
 use super::environment::{Environment, User};
-use super::refusal;
+use super::refusal::{self, Absent};
 
 /// Which engine the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,27 +38,65 @@ pub struct Target {
     pub ssh_agent: Option<PathBuf>,
 }
 
+/// What the user's choice comes to, as files and variables are at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    Named {
+        /// The context's name, or `default`.
+        name: String,
+        endpoint: Endpoint,
+    },
+    /// Nobody has chosen: whichever of the well-known engines answers.
+    WellKnown,
+}
+
 /// Finds the engine that is meant.
 ///
 /// # Errors
 ///
 /// One sentence with the fix: an unknown context, a malformed URL, or no engine at any well-known socket.
 pub fn find(selection: &Selection, environment: &Environment) -> Result<Target> {
-    let (name, endpoint) = match selection {
-        Selection::Host(url) => (context::DEFAULT.to_owned(), host(url, environment)?),
-        Selection::Context(name) => named(name, environment)?,
-        Selection::Default => default(environment)?,
-    };
-
-    Ok(Target {
-        name,
-        endpoint,
-        user: environment.user.clone(),
-        ssh_agent: environment.variable("SSH_AUTH_SOCK").map(PathBuf::from),
-    })
+    choose(selection, environment)?.target(environment)
 }
 
-fn default(environment: &Environment) -> Result<(String, Endpoint)> {
+/// Reads what the user has chosen; no engine is asked.
+///
+/// # Errors
+///
+/// One sentence with the fix: an unknown context, or a malformed URL.
+pub fn choose(selection: &Selection, environment: &Environment) -> Result<Choice> {
+    match selection {
+        Selection::Host(url) => Ok(Choice::Named {
+            name: context::DEFAULT.to_owned(),
+            endpoint: host(url, environment)?,
+        }),
+        Selection::Context(name) => named(name, environment),
+        Selection::Default => default(environment),
+    }
+}
+
+impl Choice {
+    /// The engine to connect to.
+    ///
+    /// # Errors
+    ///
+    /// One sentence, when it has to be looked for and no engine is at any well-known socket.
+    pub fn target(self, environment: &Environment) -> Result<Target> {
+        let (name, endpoint) = match self {
+            Self::Named { name, endpoint } => (name, endpoint),
+            Self::WellKnown => (context::DEFAULT.to_owned(), well_known(environment)?),
+        };
+
+        Ok(Target {
+            name,
+            endpoint,
+            user: environment.user.clone(),
+            ssh_agent: environment.variable("SSH_AUTH_SOCK").map(PathBuf::from),
+        })
+    }
+}
+
+fn default(environment: &Environment) -> Result<Choice> {
     if environment.variable("DOCKER_HOST").is_some() {
         return named(context::DEFAULT, environment);
     }
@@ -69,11 +107,11 @@ fn default(environment: &Environment) -> Result<(String, Endpoint)> {
 
     match chosen {
         Some(name) if name != context::DEFAULT => named(&name, environment),
-        Some(_) | None => Ok((context::DEFAULT.to_owned(), well_known(environment)?)),
+        Some(_) | None => Ok(Choice::WellKnown),
     }
 }
 
-fn named(name: &str, environment: &Environment) -> Result<(String, Endpoint)> {
+fn named(name: &str, environment: &Environment) -> Result<Choice> {
     let endpoint = if name != context::DEFAULT {
         context::endpoint(&environment.configuration(), name)?
     } else if let Some(url) = environment.variable("DOCKER_HOST") {
@@ -82,7 +120,10 @@ fn named(name: &str, environment: &Environment) -> Result<(String, Endpoint)> {
         Endpoint::Unix(environment.system_socket.clone())
     };
 
-    Ok((name.to_owned(), endpoint))
+    Ok(Choice::Named {
+        name: name.to_owned(),
+        endpoint,
+    })
 }
 
 /// As for the `docker` command, `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH` apply to every URL given directly.
@@ -106,18 +147,19 @@ fn well_known(environment: &Environment) -> Result<Endpoint> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 refused.get_or_insert_with(|| {
-                    refusal::sentence(&Endpoint::Unix(socket.clone()), &error)
+                    refusal::unreachable(&Endpoint::Unix(socket.clone()), &error)
                 });
             }
         }
     }
 
     match refused {
-        Some(sentence) => bail!(sentence),
-        None => bail!(
+        Some(error) => Err(error),
+        None => Err(Absent(format!(
             "no container engine found: start Docker, or name it with --context or --docker-host (looked for {})",
             listed(&sockets)
-        ),
+        ))
+        .into()),
     }
 }
 

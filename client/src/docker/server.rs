@@ -82,7 +82,7 @@ impl Engine {
     /// A name that a stranger's container has is left to it.
     pub async fn create_server(&self, image: &ImageId) -> Result<ServerContainer> {
         for name in NAMES {
-            if let Some(server) = self.create_or_adopt(name, image).await? {
+            if let Some(server) = self.create_or_adopt(name, &body(image)).await? {
                 return Ok(server);
             }
         }
@@ -112,16 +112,25 @@ impl Engine {
         }
     }
 
-    /// Stops and removes the server container, but not its volume. One that is gone already is none to remove.
-    pub async fn remove_server(&self, server: &ServerContainer) -> Result<()> {
-        let attempt = format!("remove the server container '{}'", server.name);
-        // Removal alone would kill it before it has undone its kernel state.
+    /// Lets the server undo its kernel state and end. One that does not run, or is gone, is none to stop.
+    pub async fn stop_server(&self, server: &ServerContainer) -> Result<()> {
         let options = StopContainerOptionsBuilder::new().t(STOP_SECONDS).build();
         let stop = self.docker.stop_container(&server.id, Some(options));
-        self.ask_for(&attempt, stop).await?;
+        self.ask_for(
+            &format!("stop the server container '{}'", server.name),
+            stop,
+        )
+        .await?;
+        Ok(())
+    }
 
+    /// Stops and removes the server container, but not its volume. One that is gone already is none to remove.
+    pub async fn remove_server(&self, server: &ServerContainer) -> Result<()> {
+        // Removal alone would kill it before it has undone its kernel state.
+        self.stop_server(server).await?;
         let options = RemoveContainerOptionsBuilder::new().force(true).build();
         let removal = self.docker.remove_container(&server.id, Some(options));
+        let attempt = format!("remove the server container '{}'", server.name);
         self.ask_for(&attempt, removal).await?;
         Ok(())
     }
@@ -138,15 +147,15 @@ impl Engine {
     }
 
     /// The server container of this name, created if nobody has the name; `None` if a stranger has it.
-    async fn create_or_adopt(
+    pub(super) async fn create_or_adopt(
         &self,
         name: &str,
-        image: &ImageId,
+        body: &ContainerCreateBody,
     ) -> Result<Option<ServerContainer>> {
         let mut reserved = None;
 
         for _ in 0..RESERVATION_CHECKS {
-            match self.create(name, image).await? {
+            match self.create(name, body).await? {
                 Creation::Done(id) => return self.inspected(&id).await,
                 Creation::NameTaken(reason) => reserved = Some(reason),
             }
@@ -163,9 +172,9 @@ impl Engine {
         )
     }
 
-    async fn create(&self, name: &str, image: &ImageId) -> Result<Creation> {
+    async fn create(&self, name: &str, body: &ContainerCreateBody) -> Result<Creation> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        let creation = self.docker.create_container(Some(options), body(image));
+        let creation = self.docker.create_container(Some(options), body.clone());
 
         self.ask("create the server container", async {
             match creation.await {
@@ -183,7 +192,10 @@ impl Engine {
         Ok(self.inspect(id).await?.map(server_container))
     }
 
-    async fn inspect(&self, id_or_name: &str) -> Result<Option<ContainerInspectResponse>> {
+    pub(super) async fn inspect(
+        &self,
+        id_or_name: &str,
+    ) -> Result<Option<ContainerInspectResponse>> {
         let inspection = self
             .docker
             .inspect_container(id_or_name, None::<InspectContainerOptions>);
@@ -296,7 +308,7 @@ fn health(state: &ContainerState) -> Option<Health> {
 
 pub(super) const SERVER_LABEL: &str = "dtap.server";
 const NAMES: [&str; 3] = ["dtap", "dtap-server", "dtap-server-2"];
-const VOLUME: &str = "dtap";
+pub(super) const VOLUME: &str = "dtap";
 const STATE_DIRECTORY: &str = "/var/lib/dtap";
 const TUN: &str = "/dev/net/tun";
 

@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dtap_tunnel::session::{Access, Attachment};
-use ipnet::IpNet;
 
 use super::network::Decision;
-use super::{Input, container, overlay, parent};
-use crate::docker::Network;
+use super::{Input, bridge, container, overlay, parent};
 
 /// Addresses of containers by network ID.
 type Addresses<'a> = BTreeMap<&'a str, BTreeSet<IpAddr>>;
@@ -59,7 +57,7 @@ fn access(input: &Input, decision: &Decision<'_>, containers: &Addresses<'_>) ->
                 .attached
                 .iter()
                 .copied()
-                .filter(|subnet| is_bare(network, *subnet))
+                .filter(|subnet| bridge::is_bare(network, *subnet))
                 .collect(),
         },
     }
@@ -74,22 +72,4 @@ fn within(decision: &Decision<'_>, addresses: &Addresses<'_>) -> BTreeSet<IpAddr
         .copied()
         .filter(|address| decision.attached.iter().any(|it| it.contains(address)))
         .collect()
-}
-
-/// Whether Docker leaves the bridge without an address of the subnet's family.
-///
-/// Options of the bridge driver: `inhibit_ipv4` since 20.10, `gateway_mode_ipv4|6=isolated` since 27.1.
-fn is_bare(network: &Network, subnet: IpNet) -> bool {
-    let option = |name: &str| {
-        let name = format!("com.docker.network.bridge.{name}");
-        network.options.get(&name).map(String::as_str)
-    };
-
-    match subnet {
-        IpNet::V4(_) => {
-            option("gateway_mode_ipv4") == Some("isolated")
-                || option("inhibit_ipv4") == Some("true")
-        }
-        IpNet::V6(_) => option("gateway_mode_ipv6") == Some("isolated"),
-    }
 }

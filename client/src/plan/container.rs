@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use super::map::moved;
 use super::network::Decision;
 use super::{ContainerAddress, ContainerState, Input};
 use crate::docker::{Container, ContainerEndpoint, ENABLE_LABEL};
@@ -123,10 +124,8 @@ fn state(
         name: container.name.clone(),
         id: container.id.clone(),
         names: Vec::new(),
-        networks: owner
-            .endpoints
-            .iter()
-            .flat_map(|it| addresses(input, it))
+        networks: (owner.endpoints.iter())
+            .flat_map(|endpoint| addresses(input, endpoint, networks))
             .collect(),
         ports: container.ports.iter().map(ToString::to_string).collect(),
         reachable: reason.is_none(),
@@ -174,11 +173,21 @@ fn has_reachable_address(container: &Container, networks: &HashMap<&str, &Decisi
     })
 }
 
-fn addresses(input: &Input, endpoint: &ContainerEndpoint) -> Vec<ContainerAddress> {
-    let entry = |address| ContainerAddress {
+fn addresses(
+    input: &Input,
+    endpoint: &ContainerEndpoint,
+    networks: &HashMap<&str, &Decision<'_>>,
+) -> Vec<ContainerAddress> {
+    let decision = networks.get(endpoint.network_id.as_str());
+    let mapped = |address: IpAddr| {
+        let mut pairs = decision.into_iter().flat_map(|it| &it.mapped);
+        let (_, prefix) = pairs.find(|(subnet, _)| subnet.contains(&address))?;
+        Some(moved(address.into(), *prefix)?.addr())
+    };
+    let entry = |address: Option<IpAddr>| ContainerAddress {
         network: endpoint.network.clone(),
         address,
-        mapped: None,
+        mapped: address.and_then(mapped),
     };
     let addresses: Vec<_> = endpoint
         .addresses()

@@ -1,5 +1,6 @@
 //! Which networks the user wants: `--include` and `--exclude`.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -23,6 +24,16 @@ pub enum Filter {
     Subnet(IpNet),
 }
 
+/// An included network is on no engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no network matches --include '{filter}': there are {present}; name one of them, or a CIDR that covers its subnet"
+)]
+pub struct Unmatched {
+    filter: String,
+    present: String,
+}
+
 /// The text is neither a CIDR nor a name that a Docker network can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -33,6 +44,25 @@ pub struct MalformedFilter {
 }
 
 impl Filters {
+    /// Whether everything to include is among these networks: what is not, is a slip of the pen.
+    ///
+    /// # Errors
+    /// With the names there are.
+    pub fn check(&self, networks: &[&Network]) -> Result<(), Unmatched> {
+        let is_matched = |filter: &&Filter| networks.iter().any(|it| filter.matches(it));
+        let Some(filter) = self.include.iter().find(|it| !is_matched(it)) else {
+            return Ok(());
+        };
+        let own = networks.iter().filter(|it| !is_built_in(it));
+        let names: BTreeSet<_> = own.map(|it| it.name.as_str()).collect();
+        let names: Vec<_> = names.into_iter().collect();
+
+        Err(Unmatched {
+            filter: filter.to_string(),
+            present: names.join(", "),
+        })
+    }
+
     /// Why a subnet of this network is not wanted, or `None` if it is.
     pub(super) fn rejection(&self, network: &Network, subnet: IpNet) -> Option<String> {
         if let Some(filter) = self.exclude.iter().find(|it| it.touches(network, subnet)) {
@@ -46,6 +76,16 @@ impl Filters {
 }
 
 impl Filter {
+    fn matches(&self, network: &Network) -> bool {
+        match self {
+            Self::Name(pattern) => pattern.matches(&network.name),
+            Self::Subnet(prefix) => {
+                let mut subnets = network.subnets.iter();
+                !is_built_in(network) && subnets.any(|it| prefix.contains(&it.prefix))
+            }
+        }
+    }
+
     fn touches(&self, network: &Network, subnet: IpNet) -> bool {
         match self {
             Self::Name(pattern) => pattern.matches(&network.name),
@@ -94,6 +134,11 @@ impl std::fmt::Display for Filter {
     }
 }
 
+/// Every engine has `host` and `none`, which lead to no container.
+fn is_built_in(network: &Network) -> bool {
+    ["host", "null"].contains(&network.driver.as_str())
+}
+
 /// Docker's names match `[a-zA-Z0-9][a-zA-Z0-9_.-]*`; `*`, `?` and `[…]` are the pattern's own.
 fn is_of_a_name_pattern(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_.-*?[]!".contains(c)
@@ -102,6 +147,7 @@ fn is_of_a_name_pattern(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::docker::Subnet;
 
     fn network(name: &str) -> Network {
         Network {
@@ -156,6 +202,33 @@ mod tests {
         assert!(!is_wanted(&filters, "web", "172.18.5.128/25"));
         assert!(!is_wanted(&filters, "web", "10.0.0.0/24"));
         assert!(is_wanted(&filters, "web", "172.19.0.0/16"));
+    }
+
+    #[test]
+    fn what_is_included_and_nowhere_is_told_what_there_is() {
+        let with_subnet = |name: &str, driver: &str, subnet: &str| Network {
+            driver: driver.into(),
+            subnets: vec![Subnet {
+                prefix: subnet.parse().unwrap(),
+                gateway: None,
+            }],
+            ..network(name)
+        };
+        let web = with_subnet("web", "bridge", "172.18.0.0/16");
+        let bridge = with_subnet("bridge", "bridge", "172.17.0.0/16");
+        let host = with_subnet("host", "host", "10.0.0.0/8");
+        let networks = [&web, &bridge, &host];
+
+        for include in ["w*", "172.16.0.0/12", "web", "host"] {
+            filters(&[include], &[]).check(&networks).unwrap();
+        }
+        for include in ["foo", "172.18.1.0/24", "10.0.0.0/8", "fd00::/8"] {
+            let refused = filters(&["web", include], &[]).check(&networks);
+            let error = refused.unwrap_err().to_string();
+            let expected =
+                format!("no network matches --include '{include}': there are bridge, web;");
+            assert!(error.starts_with(&expected), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Filters;
+use super::{Filters, Maps};
 use crate::docker::{Container, Network, Swarm};
 
 /// Everything a plan depends on. The order of its lists does not matter.
@@ -16,12 +16,21 @@ pub struct Input {
     pub swarm: Swarm,
     pub leg: Leg,
     pub host: Host,
+    /// What this host's connections to other engines have taken, with the engine's name.
+    pub claims: BTreeMap<IpNet, String>,
     pub filters: Filters,
     pub reach: Reach,
     /// Networks the server could not attach, by ID, with its reason.
     pub refused: BTreeMap<String, String>,
     /// The server's addresses in the tunnel, where containers on the host network answer.
     pub server_addresses: Vec<IpAddr>,
+    pub maps: Maps,
+    pub memory: Memory,
+    /// Whether this is the only engine. Where there are several, pairs of `--map` are for those that clash: their
+    /// subnets may well be equal.
+    pub alone: bool,
+    /// Prefixes of the tunnel itself.
+    pub tunnel: BTreeSet<IpNet>,
     /// The ID of dtap's own server container, which is no destination.
     pub server: Option<String>,
 }
@@ -74,4 +83,14 @@ pub struct HostRoute {
     pub interface: Option<String>,
     /// Installed by dtap.
     pub ours: bool,
+}
+
+/// What `--map auto` chose before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub engine: String,
+    /// By true prefix, what subnets of this engine were mapped to.
+    pub own: BTreeMap<IpNet, IpNet>,
+    /// What those of other engines were mapped to.
+    pub others: BTreeSet<IpNet>,
 }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
+use super::mapping::{Fate, Mapping};
 use super::reserved::Reserved;
-use super::{Input, NetworkState, Reach, Reachability, overlay, parent};
+use super::{Input, NetworkState, Reach, Reachability, bridge, overlay, parent};
 use crate::docker::{ENABLE_LABEL, Network};
 
 /// What becomes of one network.
@@ -17,6 +18,8 @@ pub(super) struct Decision<'a> {
     pub(super) attached: BTreeSet<IpNet>,
     /// Those of them that are reached through the tunnel.
     pub(super) routed: BTreeSet<IpNet>,
+    /// What some of them are mapped to.
+    pub(super) mapped: BTreeMap<IpNet, IpNet>,
     /// Subnets whose containers can be reached, through the tunnel or without.
     pub(super) reachable: BTreeSet<IpNet>,
     pub(super) notes: Vec<String>,
@@ -28,7 +31,8 @@ pub(super) fn decide(input: &Input) -> Vec<Decision<'_>> {
     networks.sort_by_key(|it| (&it.name, &it.id));
     let mut subnets = Subnets {
         input,
-        reserved: Reserved::new(&input.host),
+        reserved: Reserved::new(&input.host, &input.claims),
+        mapping: Mapping::new(input),
         claimed: BTreeMap::new(),
     };
 
@@ -41,6 +45,7 @@ pub(super) fn decide(input: &Input) -> Vec<Decision<'_>> {
 struct Subnets<'a> {
     input: &'a Input,
     reserved: Reserved,
+    mapping: Mapping<'a>,
     /// Which network has a subnet already, by name.
     claimed: BTreeMap<IpNet, &'a str>,
 }
@@ -62,6 +67,7 @@ impl<'a> Subnets<'a> {
             },
             attached: BTreeSet::new(),
             routed: BTreeSet::new(),
+            mapped: BTreeMap::new(),
             reachable: BTreeSet::new(),
             notes: Vec::new(),
         };
@@ -87,10 +93,10 @@ impl<'a> Subnets<'a> {
                 excluded.get_or_insert(reason);
             } else if self.input.reach == Reach::Direct {
                 decision.reachable.insert(subnet);
-            } else if let Some(reason) = self.conflict(subnet) {
-                decision.reject(Reachability::Conflict, reason);
+            } else if let Some(reason) = bridge::obstacle(network, subnet) {
+                decision.reject(Reachability::Unsupported, reason);
             } else {
-                self.route(decision, subnet);
+                self.decide_subnet(decision, subnet);
             }
         }
 
@@ -102,14 +108,31 @@ impl<'a> Subnets<'a> {
         }
     }
 
-    fn conflict(&self, subnet: IpNet) -> Option<String> {
-        let twin = self.claimed.get(&subnet);
-
-        twin.map(|name| format!("{subnet} is the subnet of network '{name}' too"))
-            .or_else(|| self.reserved.conflict(subnet))
+    fn decide_subnet(&mut self, decision: &mut Decision<'a>, subnet: IpNet) {
+        if let Some(name) = self.claimed.get(&subnet) {
+            // Mapping would not help: the server could not tell them apart.
+            let reason = format!("{subnet} is the subnet of network '{name}' too");
+            return decision.reject(Reachability::Conflict, reason);
+        }
+        if let Some(part) = self.input.maps.part(subnet) {
+            decision.note(&format!(
+                "{subnet} is not mapped as {part} is: give --map the whole subnet"
+            ));
+        }
+        let clash = self.reserved.conflict(subnet);
+        match self.mapping.fate(subnet, clash, &self.reserved) {
+            Fate::Conflict(reason) => decision.reject(Reachability::Conflict, reason),
+            Fate::Own => self.route(decision, subnet, subnet),
+            Fate::Mapped(mapped) => {
+                decision.mapped.insert(subnet, mapped);
+                decision.state.mapped = decision.mapped.values().copied().collect();
+                decision.note(&format!("{subnet} is reached as {mapped}"));
+                self.route(decision, subnet, mapped);
+            }
+        }
     }
 
-    fn route(&mut self, decision: &mut Decision<'a>, subnet: IpNet) {
+    fn route(&mut self, decision: &mut Decision<'a>, subnet: IpNet, route: IpNet) {
         self.claimed.insert(subnet, &decision.network.name);
         decision.attached.insert(subnet);
         let refusal = self.input.refused.get(&decision.network.id).cloned();
@@ -121,16 +144,26 @@ impl<'a> Subnets<'a> {
         decision.routed.insert(subnet);
         decision.reachable.insert(subnet);
 
-        if let Some(owner) = self.reserved.surrounding(subnet) {
-            decision.notes.push(format!(
-                "network '{}': {subnet} lies inside {owner}: reached by our more specific route",
-                decision.network.name
+        if let Some(owner) = self.reserved.surrounding(route) {
+            decision.note(&format!(
+                "{route} lies inside {owner}: reached by our more specific route"
             ));
         }
     }
 }
 
 impl Decision<'_> {
+    /// For this host.
+    pub(super) fn routes(&self) -> impl Iterator<Item = IpNet> {
+        let route = |subnet| *self.mapped.get(subnet).unwrap_or(subnet);
+        self.routed.iter().map(route)
+    }
+
+    fn note(&mut self, note: &str) {
+        let name = &self.network.name;
+        self.notes.push(format!("network '{name}': {note}"));
+    }
+
     /// Names a reason; of several, those of other subnets stay.
     fn reject(&mut self, state: Reachability, reason: String) {
         self.state.state = state;
@@ -179,5 +212,7 @@ fn subnets(network: &Network) -> Result<Vec<IpNet>, String> {
     if network.subnets.is_empty() {
         return Err("the network has no subnet: its containers have no known address".to_owned());
     }
-    Ok(network.subnets.iter().map(|it| it.prefix).collect())
+    let mut prefixes: Vec<_> = network.subnets.iter().map(|it| it.prefix).collect();
+    prefixes.sort_unstable();
+    Ok(prefixes)
 }

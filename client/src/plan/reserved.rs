@@ -1,5 +1,6 @@
 //! What this host needs for itself, and which Docker subnets would take it away.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -7,21 +8,26 @@ use prefix_trie::joint::JointPrefixMap;
 
 use super::{Host, HostRoute};
 
-/// The prefixes a Docker subnet must neither equal nor contain.
-///
-/// A route through the tunnel wins over everything broader than itself, so a subnet is harmless if it merely
-/// lies inside one of these.
+/// What a Docker subnet must leave alone.
 #[derive(Debug)]
 pub(super) struct Reserved {
+    /// Prefixes it must neither equal nor contain. A route through the tunnel wins over everything broader than
+    /// itself, so a subnet is harmless if it merely lies inside one of these.
     owners: JointPrefixMap<IpNet, String>,
+    /// By other engines: prefixes it must not even lie inside, because it would take a part of theirs.
+    claims: JointPrefixMap<IpNet, String>,
 }
 
 impl Reserved {
-    pub(super) fn new(host: &Host) -> Self {
+    pub(super) fn new(host: &Host, claims: &BTreeMap<IpNet, String>) -> Self {
         let mut routes: Vec<_> = host.routes.iter().filter(|it| !it.ours).collect();
         routes.sort();
         let mut reserved = Self {
             owners: JointPrefixMap::new(),
+            claims: claims
+                .iter()
+                .map(|(prefix, engine)| (prefix.trunc(), engine.clone()))
+                .collect(),
         };
 
         for route in &routes {
@@ -46,6 +52,22 @@ impl Reserved {
 
     /// What a route to `subnet` would take away, in words.
     pub(super) fn conflict(&self, subnet: IpNet) -> Option<String> {
+        special(subnet)
+            .or_else(|| self.claimed(subnet))
+            .or_else(|| self.owned(subnet))
+    }
+
+    fn claimed(&self, subnet: IpNet) -> Option<String> {
+        let around = self.claims.get_lpm(&subnet);
+        let (prefix, engine) = around.or_else(|| self.claims.children(&subnet).next())?;
+        if prefix == subnet {
+            return Some(format!("{subnet} is the subnet of engine '{engine}' too"));
+        }
+
+        Some(format!("{subnet} overlaps {prefix} of engine '{engine}'"))
+    }
+
+    fn owned(&self, subnet: IpNet) -> Option<String> {
         let (prefix, owner) = self.owners.children(&subnet).next()?;
         let relation = if prefix == subnet {
             "equals"
@@ -72,6 +94,16 @@ impl Reserved {
     }
 }
 
+/// Why a subnet can mean no remote container on any host.
+fn special(subnet: IpNet) -> Option<String> {
+    let overlaps = |prefix: &IpNet| prefix.contains(&subnet) || subnet.contains(prefix);
+    let (text, role) = SPECIAL
+        .iter()
+        .find(|(text, _)| text.parse().is_ok_and(|it| overlaps(&it)))?;
+
+    Some(format!("{subnet} overlaps {text}, {role}"))
+}
+
 /// A VPN that takes all traffic installs the two halves (`0.0.0.0/1` and `128.0.0.0/1`, `::/1` and `8000::/1`)
 /// rather than replace the default route.
 fn is_default(destination: IpNet) -> bool {
@@ -89,3 +121,14 @@ fn described(route: &HostRoute) -> String {
         interface.unwrap_or_default()
     )
 }
+
+/// RFC 1122 3.2.1.3, RFC 3927, RFC 5771, RFC 4291 2.4. All of IPv4 or IPv6 overlaps one of them.
+const SPECIAL: [(&str, &str); 7] = [
+    ("127.0.0.0/8", "each host's own loopback"),
+    ("::1/128", "each host's own loopback"),
+    ("0.0.0.0/8", "which means this network"),
+    ("169.254.0.0/16", "which is local to each link"),
+    ("fe80::/10", "which is local to each link"),
+    ("224.0.0.0/4", "which is multicast"),
+    ("ff00::/8", "which is multicast"),
+];

@@ -122,9 +122,9 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             expressions.extend([Expression::Load { field, to: REG_1 }, lookup(set)]);
             expressions
         }
-        Statement::LeavesByFoothold => vec![
+        Statement::ByFoothold(direction) => vec![
             Expression::Meta {
-                key: Direction::Out.meta(),
+                key: direction.meta(),
                 to: REG_1,
             },
             lookup(Set::Footholds),
@@ -138,22 +138,8 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             expressions.extend([Expression::Load { field, to: REG_1 }, lookup(set)]);
             expressions
         }
-        Statement::Established => vec![
-            Expression::Conntrack {
-                key: CtKeys::State as u32,
-                to: REG_1,
-            },
-            Expression::Bitwise {
-                register: REG_1,
-                mask: (CT_ESTABLISHED | CT_RELATED).to_ne_bytes().to_vec(),
-                xor: vec![0; 4],
-            },
-            Expression::Compare {
-                operator: CmpOps::Neq as u32,
-                register: REG_1,
-                value: vec![0; 4],
-            },
-        ],
+        Statement::Established => tracked_as(CT_ESTABLISHED | CT_RELATED),
+        Statement::New => tracked_as(CT_NEW),
         Statement::KeepSource(family) => {
             let field = match family {
                 Family::V4 => SOURCE_4,
@@ -213,6 +199,26 @@ fn flip(family: Family) -> Vec<Expression> {
         },
     ]);
     expressions
+}
+
+/// In one of the states of this mask.
+fn tracked_as(states: u32) -> Vec<Expression> {
+    vec![
+        Expression::Conntrack {
+            key: CtKeys::State as u32,
+            to: REG_1,
+        },
+        Expression::Bitwise {
+            register: REG_1,
+            mask: states.to_ne_bytes().to_vec(),
+            xor: vec![0; 4],
+        },
+        Expression::Compare {
+            operator: CmpOps::Neq as u32,
+            register: REG_1,
+            value: vec![0; 4],
+        },
+    ]
 }
 
 fn of_family(family: Family) -> Vec<Expression> {
@@ -295,6 +301,7 @@ const REG_2: u32 = Registers::Reg2 as u32;
 /// `NF_CT_STATE_BIT` of `enum ip_conntrack_info` in the kernel's `nf_conntrack_common.h`.
 const CT_ESTABLISHED: u32 = 1 << 1;
 const CT_RELATED: u32 = 1 << 2;
+const CT_NEW: u32 = 1 << 3;
 /// `enum nft_payload_csum_types` and `enum nft_payload_csum_flags` in the kernel's `nf_tables.h`.
 const CSUM_NONE: u32 = 0;
 const CSUM_INET: u32 = 1;

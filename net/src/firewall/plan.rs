@@ -134,7 +134,9 @@ impl Hook {
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Prerouting => libc::NF_INET_PRE_ROUTING as u32,
+            Self::Input => libc::NF_INET_LOCAL_IN as u32,
             Self::Forward => libc::NF_INET_FORWARD as u32,
+            Self::Output => libc::NF_INET_LOCAL_OUT as u32,
             Self::Postrouting => libc::NF_INET_POST_ROUTING as u32,
         }
     }
@@ -312,7 +314,7 @@ fn has_docker_user(snapshot: &Snapshot, id: &ChainId) -> bool {
 }
 
 fn is_docker_user(id: &ChainId) -> bool {
-    is_iptables_filter(id) && id.name == "DOCKER-USER"
+    is_iptables_filter(id) && id.name == DOCKER_USER
 }
 
 fn is_iptables_filter(id: &ChainId) -> bool {
@@ -327,8 +329,10 @@ const L3: [u8; 3] = [INET, IPV4, IPV6];
 
 /// The table of an engine with the nftables backend.
 const DOCKER_BRIDGES: &str = "docker-bridges";
+/// What an engine with the iptables backend jumps to first, for rules of others.
+pub(super) const DOCKER_USER: &str = "DOCKER-USER";
 /// What an engine with the iptables backend jumps to, to keep its networks apart.
-const DOCKER_ISOLATION: &str = "DOCKER-ISOLATION-STAGE-1";
+pub(super) const DOCKER_ISOLATION: &str = "DOCKER-ISOLATION-STAGE-1";
 
 #[cfg(test)]
 mod tests;

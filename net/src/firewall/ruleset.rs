@@ -10,7 +10,7 @@ pub(super) enum Family {
 }
 
 /// Whether an interface is the one a packet came in or the one it goes out by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Direction {
     In,
     Out,
@@ -29,8 +29,9 @@ pub(super) enum Statement {
     Excluded(Family, Direction),
     /// The destination could not answer a tunnel address.
     NeedsMasquerade(Family),
-    /// Nobody who is reached by the interface could.
-    LeavesByFoothold,
+    /// By an interface whose containers answer the VM only.
+    ByFoothold(Direction),
+    New,
     Established,
     /// A decision to translate the source to what it is, so that no later chain decides otherwise.
     KeepSource(Family),
@@ -89,7 +90,9 @@ impl Set {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
     Prerouting,
+    Input,
     Forward,
+    Output,
     Postrouting,
 }
 
@@ -138,6 +141,22 @@ impl Ruleset {
                     rules: flip,
                 },
                 Chain {
+                    name: "input",
+                    kind: "filter",
+                    hook: Hook::Input,
+                    priority: -10,
+                    priority_name: "filter - 10",
+                    rules: vec![strangers(Direction::In)],
+                },
+                Chain {
+                    name: "output",
+                    kind: "filter",
+                    hook: Hook::Output,
+                    priority: -10,
+                    priority_name: "filter - 10",
+                    rules: vec![strangers(Direction::Out)],
+                },
+                Chain {
                     name: "forward",
                     kind: "filter",
                     hook: Hook::Forward,
@@ -165,6 +184,15 @@ pub(super) fn accept(direction: Direction, interface: &str) -> Vec<Statement> {
         Statement::Interface(direction, interface.to_owned()),
         Statement::Counter,
         Statement::Accept,
+    ]
+}
+
+/// Footholds are for the tunnel: the VM and those containers could not talk to each other without them, and still cannot.
+fn strangers(direction: Direction) -> Vec<Statement> {
+    vec![
+        Statement::ByFoothold(direction),
+        Statement::New,
+        Statement::Drop,
     ]
 }
 
@@ -222,6 +250,8 @@ impl Rules {
             Statement::Accept,
         ]);
         rules.push(vec![self.to_tunnel.clone(), Statement::Drop]);
+        let by_foothold = [Direction::In, Direction::Out].map(Statement::ByFoothold);
+        rules.extend(by_foothold.map(|it| vec![it, Statement::Drop]));
         rules
     }
 
@@ -237,7 +267,7 @@ impl Rules {
         });
         let by_foothold = vec![
             self.from_tunnel.clone(),
-            Statement::LeavesByFoothold,
+            Statement::ByFoothold(Direction::Out),
             Statement::Masquerade,
         ];
         keep.into_iter()
@@ -267,7 +297,9 @@ impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hook = match self.hook {
             Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
             Hook::Forward => "forward",
+            Hook::Output => "output",
             Hook::Postrouting => "postrouting",
         };
         writeln!(f, "\tchain {} {{", self.name)?;
@@ -306,7 +338,10 @@ impl fmt::Display for Statement {
                 };
                 write!(f, "{ip} {field} @{}", set.name())
             }
-            Self::LeavesByFoothold => write!(f, "oifname @{}", Set::Footholds.name()),
+            Self::ByFoothold(direction) => {
+                write!(f, "{} @{}", direction.key(), Set::Footholds.name())
+            }
+            Self::New => f.write_str("ct state new"),
             Self::NeedsMasquerade(family) => {
                 let (ip, set) = family.names(Set::Masquerade4, Set::Masquerade6);
                 write!(f, "{ip} daddr @{}", set.name())

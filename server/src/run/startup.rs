@@ -11,7 +11,7 @@ use dtap_net::firewall::Firewall;
 use dtap_net::foothold;
 use dtap_net::router::Router;
 use dtap_tunnel::PrivateKey;
-use dtap_tunnel::session::{Hello, PROTOCOL};
+use dtap_tunnel::session::{Hello, PROTOCOL, XTABLES_LOCK};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
@@ -95,7 +95,7 @@ impl Server {
         if paired.is_empty() {
             Router::sweep().context("clear the routes of an earlier run")?;
         }
-        Firewall::sweep().context("clear the rules of an earlier run")?;
+        Firewall::sweep(Path::new(XTABLES_LOCK)).context("clear the rules of an earlier run")?;
         foothold::clear().context("clear the footholds of an earlier run")?;
         for (client, known) in paired {
             self.admit(client, Addresses::numbered(known.number, key), None)
@@ -124,5 +124,6 @@ fn hello() -> Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot: Some(PrivateKey::generate().public().to_string()),
         namespace: dtap_net::namespace::current(),
+        lacks_xtables_lock: false,
     }
 }

@@ -93,6 +93,11 @@ impl Engine {
         ]
     }
 
+    /// Where its packages, and those of containerd and runc, lie unpacked.
+    pub(super) fn roots(&self) -> [&PathBuf; 2] {
+        [&self.root, &self.runtime]
+    }
+
     /// What its dockerd needs for IPv6 rules: a flag since 20.10, experimental until 27.0, the default from then on.
     pub(super) fn ipv6_arguments(&self) -> &'static [&'static str] {
         if self.major() < 27 {

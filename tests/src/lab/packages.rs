@@ -59,7 +59,7 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 
 /// A program and the package that has it, beside what every Debian has. containerd, runc and the engines are not here: installed, they would be started
 /// as services.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("xtables-nft-multi", "iptables"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -68,6 +68,9 @@ const PACKAGES: [(&str, &str); 9] = [
     ("iperf3", "iperf3"),
     ("ping", "iputils-ping"),
     ("curl", "curl"),
+    ("rootlesskit", "rootlesskit"),
+    ("slirp4netns", "slirp4netns"),
+    ("newuidmap", "uidmap"),
     // For the library beside it, which dockerd 20.10 is linked with.
     ("dmsetup", "dmsetup"),
 ];

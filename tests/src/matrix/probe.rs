@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Cell;
 use super::kinds::{Kind, Promise};
+use super::{Cell, Mark};
 use crate::client::Client;
 use crate::echo::{EchoServer, tcp_echoes, udp_echoes};
 use crate::inside::Inside;
@@ -60,27 +60,50 @@ pub fn probe(lab: &Lab, client: &Client<'_>, kind: &Kind, ready: &Ready) -> Resu
         }
         return Ok(Cell::Unsupported(reason.to_owned()));
     }
-    let addresses = addresses(&listed)?;
-    let seen = reach(lab, container, &addresses)?;
-    let of = |v4: bool, index: usize| {
-        let mut family = seen.iter().filter(|(it, _)| it.is_ipv4() == v4).peekable();
-        family.peek()?;
-        Some(family.all(|(_, seen)| seen[index]))
-    };
-    let v6 = (0..3).map(|index| of(false, index));
-    let v6 = v6
-        .collect::<Option<Vec<_>>>()
-        .map(|it| !it.contains(&false));
-    let only_v6 = of(true, 0).is_none() && v6.is_some();
     if listed["reachable"] != true {
         eprintln!("{} is not reachable: {listed}", kind.name);
     }
+    let excuse = excuse(client, &listed)?;
+    let seen = reach(lab, container, &addresses(&listed)?)?;
     Ok(Cell::Tried {
-        ping: of(!only_v6, 0),
-        tcp: of(!only_v6, 1),
-        udp: of(!only_v6, 2),
-        v6,
+        marks: marks(&seen, excuse.is_some()),
+        reason: excuse,
     })
+}
+
+/// IPv4 in three marks and IPv6 in one, unless there is only IPv6.
+fn marks(seen: &BTreeMap<IpAddr, [bool; 3]>, is_excused: bool) -> [Mark; 4] {
+    let of = |is_v4: bool, ways: &[usize]| {
+        let family = seen.iter().filter(|(it, _)| it.is_ipv4() == is_v4);
+        let outcomes: Vec<_> = family
+            .flat_map(|(_, seen)| ways.iter().map(|way| seen[*way]))
+            .collect();
+        match (outcomes.is_empty(), outcomes.contains(&false), is_excused) {
+            (true, _, _) => Mark::Absent,
+            (false, false, _) => Mark::Works,
+            (false, true, true) => Mark::Unsupported,
+            (false, true, false) => Mark::Fails,
+        }
+    };
+    let has_v4 = seen.keys().any(IpAddr::is_ipv4);
+    [
+        of(has_v4, &[0]),
+        of(has_v4, &[1]),
+        of(has_v4, &[2]),
+        of(false, &[0, 1, 2]),
+    ]
+}
+
+/// What `status` says of a network of the container's that is not reachable, or not by all of its subnets.
+fn excuse(client: &Client<'_>, listed: &Value) -> Result<Option<String>> {
+    let connection = client.connection()?;
+    let networks = connection["networks"].as_array().context("its networks")?;
+    let own = listed["networks"].as_array().context("its networks")?;
+    let mut unsupported = networks.iter().filter(|network| {
+        network["state"] == "unsupported" && own.iter().any(|it| it["network"] == network["name"])
+    });
+    let found = unsupported.find(|it| it["driver"] != "host");
+    Ok(found.and_then(|it| it["reason"].as_str().map(str::to_owned)))
 }
 
 fn make(lab: &Lab, kind: &Kind) -> Result<Container> {

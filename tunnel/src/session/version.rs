@@ -28,7 +28,14 @@ pub struct Hello {
     /// Boot ID and inode of the server's network namespace.
     #[serde(default)]
     pub namespace: Option<String>,
+    /// The server could let packets through the engine's filter if it had [`XTABLES_LOCK`].
+    #[serde(default)]
+    pub lacks_xtables_lock: bool,
 }
+
+/// The file that `iptables` locks while it changes a legacy table: on the engine's machine, and at
+/// the same place in a server container that has it.
+pub const XTABLES_LOCK: &str = "/run/xtables.lock";
 
 /// The two ends have no protocol in common.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

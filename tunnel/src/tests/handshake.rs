@@ -137,7 +137,7 @@ impl Client {
         let mut output = Output::default();
         self.tunnel.poll_output(now, &mut output);
         output.clear();
-        self.tunnel.handle_packet(packet, now);
+        self.tunnel.handle_packet(&mut packet.to_vec(), now);
         self.tunnel.poll_output(now, &mut output);
         output.datagrams.bytes().to_vec()
     }

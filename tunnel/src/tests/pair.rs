@@ -133,7 +133,8 @@ impl Pair {
 
     pub(super) fn send_packet(&mut self, side: Side, packet: &[u8]) {
         let now = self.now;
-        self.end_mut(side).tunnel.handle_packet(packet, now);
+        let tunnel = &mut self.end_mut(side).tunnel;
+        tunnel.handle_packet(&mut packet.to_vec(), now);
         self.act(side);
     }
 

@@ -45,7 +45,7 @@ fn a_datagram_from_the_session_never_moves_the_endpoint() {
         let now = pair.now;
         let mut output = Output::default();
         let client = &mut pair.end_mut(Side::Client).tunnel;
-        client.handle_packet(&packet(HOST, CONTAINER, number), now);
+        client.handle_packet(&mut packet(HOST, CONTAINER, number), now);
         client.poll_output(now, &mut output);
         let sealed = Item::Datagram(output.datagrams.bytes().to_vec());
         pair.session.send(Side::Client, sealed, now);
@@ -63,7 +63,7 @@ fn an_end_that_may_use_the_session_only_follows_nobody() {
     let now = pair.now;
     let mut output = Output::default();
     let client = &mut pair.end_mut(Side::Client).tunnel;
-    client.handle_packet(&packet(HOST, CONTAINER, 5), now);
+    client.handle_packet(&mut packet(HOST, CONTAINER, 5), now);
     client.poll_output(now, &mut output);
     pair.cut_session();
     let from = "203.0.113.5:5000".parse().unwrap();
@@ -139,7 +139,7 @@ impl Guest {
     fn packet_through(&mut self, pair: &mut Pair) -> SocketAddr {
         let now = pair.now;
         let server = &mut pair.end_mut(Side::Server).tunnel;
-        server.handle_packet(&packet(CONTAINER, HOST, 9), now);
+        server.handle_packet(&mut packet(CONTAINER, HOST, 9), now);
         let (to, datagram) = answer(pair);
         let mut buffer = [0; 256];
         let result = self.tunn.decapsulate(None, &datagram, &mut buffer);

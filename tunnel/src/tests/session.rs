@@ -73,13 +73,17 @@ fn hello() -> impl Strategy<Value = Hello> {
         ".{0,9}",
         option::of(".{0,9}"),
         option::of(".{0,9}"),
+        any::<bool>(),
     )
-        .prop_map(|(oldest, newest, version, boot, namespace)| Hello {
-            protocol: Protocol { oldest, newest },
-            version,
-            boot,
-            namespace,
-        })
+        .prop_map(
+            |(oldest, newest, version, boot, namespace, lacks_xtables_lock)| Hello {
+                protocol: Protocol { oldest, newest },
+                version,
+                boot,
+                namespace,
+                lacks_xtables_lock,
+            },
+        )
 }
 
 fn path_message() -> impl Strategy<Value = PathMessage> {
@@ -303,6 +307,7 @@ fn versions_that_cannot_work_together_are_named_with_the_fix() {
         version: version.to_owned(),
         boot: None,
         namespace: None,
+        lacks_xtables_lock: false,
     };
     let future = Protocol {
         oldest: PROTOCOL.newest + 1,

@@ -88,7 +88,45 @@ fn network() -> impl Strategy<Value = Network> {
         })
 }
 
+/// Pairs into so small a space that they meet, too, and whatever was chosen before.
+fn maps() -> impl Strategy<Value = (Maps, Memory)> {
+    let pairs = (prefix(), prefix()).prop_filter_map("of one family", |(truth, mapped)| {
+        let mapped = IpNet::new(mapped.addr(), truth.prefix_len()).ok()?.trunc();
+        (truth.addr().is_ipv4() == mapped.addr().is_ipv4()).then_some((truth, mapped))
+    });
+    let pair = pairs.boxed();
+    let memory = (vec(pair.clone(), 0..3), vec(prefix(), 0..2));
+
+    (vec(pair, 0..3), any::<bool>(), memory).prop_map(|(pairs, auto, (own, others))| {
+        let pairs = pairs
+            .into_iter()
+            .map(|(truth, mapped)| Map::Pair(truth, mapped));
+        let mut maps = Maps::new(&pairs.collect::<Vec<_>>()).unwrap_or_default();
+        maps.auto = auto;
+        let memory = Memory {
+            engine: "default".into(),
+            own: own.into_iter().collect(),
+            others: others.into_iter().collect(),
+        };
+        (maps, memory)
+    })
+}
+
 fn input() -> impl Strategy<Value = Input> {
+    let tunnel = proptest::collection::btree_set(prefix(), 0..2);
+
+    (plain_input(), maps(), any::<bool>(), tunnel).prop_map(
+        |(input, (maps, memory), alone, tunnel)| Input {
+            maps,
+            memory,
+            alone,
+            tunnel,
+            ..input
+        },
+    )
+}
+
+fn plain_input() -> impl Strategy<Value = Input> {
     let containers = vec((any::<Index>(), address(), any::<bool>()), 0..6);
 
     (vec(network(), 1..6), containers, host()).prop_map(|(networks, containers, host)| Input {
@@ -125,7 +163,7 @@ fn needed(host: &Host) -> Vec<IpNet> {
 
 proptest! {
     #[test]
-    fn every_route_is_a_subnet_of_an_attached_network(input in input()) {
+    fn every_route_leads_to_a_subnet_of_an_attached_network(input in input()) {
         let plan = plan(&input);
         let attached: BTreeSet<IpNet> = plan.attachments.iter().flat_map(|it| it.subnets.clone()).collect();
         let subnets = |id: &str| {
@@ -133,7 +171,10 @@ proptest! {
             network.unwrap().subnets.iter().map(|it| it.prefix).collect::<BTreeSet<_>>()
         };
 
-        prop_assert_eq!(&plan.routes, &attached);
+        prop_assert_eq!(&plan.subnets(), &attached);
+        let leads_to = |subnet| *plan.translations.get(subnet).unwrap_or(subnet);
+        prop_assert_eq!(&plan.routes, &attached.iter().map(leads_to).collect());
+        prop_assert!(plan.translations.keys().all(|it| attached.contains(it)));
         for attachment in &plan.attachments {
             prop_assert!(attachment.subnets.is_subset(&subnets(&attachment.id)));
         }
@@ -151,9 +192,48 @@ proptest! {
     }
 
     #[test]
+    fn what_is_mapped_to_meets_nothing_else(input in input()) {
+        let plan = plan(&input);
+        let subnets = input.networks.iter().flat_map(|it| &it.subnets).map(|it| it.prefix);
+        let taken: Vec<_> = subnets.chain(input.tunnel.clone()).collect();
+
+        for (truth, mapped) in &plan.translations {
+            prop_assert_eq!(truth.prefix_len(), mapped.prefix_len());
+            prop_assert!(!taken.iter().any(|it| it.contains(mapped) || mapped.contains(it)));
+            let others = plan.routes.iter().filter(|it| *it != mapped);
+            prop_assert!(others.clone().all(|it| !it.contains(mapped) && !mapped.contains(it)));
+        }
+        let distinct: BTreeSet<_> = plan.translations.values().collect();
+        prop_assert_eq!(distinct.len(), plan.translations.len());
+    }
+
+    #[test]
+    fn what_was_chosen_is_chosen_again(input in input()) {
+        let plan = plan(&input);
+        let mut again = input;
+        again.memory.own = plan.translations.clone();
+
+        prop_assert_eq!(super::plan(&again), plan);
+    }
+
+    #[test]
+    fn two_engines_never_route_the_same(first in input(), second in input()) {
+        let first = plan(&first).routes;
+        let claims = first.iter().map(|route| (*route, "first".to_owned())).collect();
+        let second = plan(&Input { claims, ..second }).routes;
+
+        for one in &first {
+            for other in &second {
+                prop_assert!(!one.contains(other) && !other.contains(one), "{one} and {other}");
+            }
+        }
+    }
+
+    #[test]
     fn neither_a_second_time_nor_another_order_changes_a_plan(input in input()) {
         let mut reversed = input.clone();
         reversed.networks.reverse();
+        reversed.networks.iter_mut().for_each(|it| it.subnets.reverse());
         reversed.containers.reverse();
         reversed.host.routes.reverse();
         reversed.host.addresses.reverse();
