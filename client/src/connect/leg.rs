@@ -67,6 +67,10 @@ impl Leg {
         plan::recognise_legs(&input.swarm, &mut self.foreign);
         let now = Instant::now();
         self.doomed.retain(|_, until| *until > now);
+        if let Some(own) = input.containers.iter().find(|it| it.name == self.name) {
+            let on = networks_of(own, input);
+            self.refused.retain(|network, _| !on.contains(network));
+        }
         input.leg = plan::Leg {
             name: self.name.clone(),
             foreign: self.foreign.clone(),
