@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -24,6 +25,7 @@ fn containers_of_every_node_are_reachable_from_either_on_the_newest_and_the_olde
     if !can_run() {
         return Ok(());
     }
+    let _alone = alone();
     let engines = Engine::required()?;
     let ends = [engines.first(), engines.last()].into_iter().flatten();
     for engine in ends {
@@ -65,6 +67,7 @@ fn no_leg_is_started_for_containers_of_the_own_node() -> Result<()> {
     if !can_run() {
         return Ok(());
     }
+    let _alone = alone();
     let lab = Lab::start(Options::default())?;
     let _worker = Worker::join(&lab)?;
     let client = Client::new(&lab, "own");
@@ -91,6 +94,7 @@ fn a_network_for_services_only_is_reached_on_the_own_node_and_says_why_not_elsew
     if !can_run() {
         return Ok(());
     }
+    let _alone = alone();
     let lab = Lab::start(Options::default())?;
     let worker = Worker::join(&lab)?;
     overlay(&lab, "services", &[])?;
@@ -134,6 +138,7 @@ fn a_network_can_be_removed_right_after_its_last_container() -> Result<()> {
     if !can_run() {
         return Ok(());
     }
+    let _alone = alone();
     let lab = Lab::start(Options::default())?;
     let _worker = Worker::join(&lab)?;
     let client = Client::new(&lab, "rm");
@@ -162,6 +167,7 @@ fn a_project_goes_down_as_it_would_without_a_tunnel() -> Result<()> {
     if !can_run() {
         return Ok(());
     }
+    let _alone = alone();
     let lab = Lab::start(Options::default())?;
     let worker = Worker::join(&lab)?;
     let client = Client::new(&lab, "down");
@@ -200,6 +206,7 @@ fn two_clients_do_not_hold_each_other_in_a_network() -> Result<()> {
     if !can_run() {
         return Ok(());
     }
+    let _alone = alone();
     let lab = Lab::start(Options {
         link: Link::Veth,
         ..Options::default()
@@ -232,6 +239,7 @@ fn a_killed_client_leaves_no_leg() -> Result<()> {
     if !can_run() {
         return Ok(());
     }
+    let _alone = alone();
     let lab = Lab::start(Options::default())?;
     let worker = Worker::join(&lab)?;
     overlay(&lab, "ov", &["--attachable"])?;
@@ -264,6 +272,12 @@ fn a_killed_client_leaves_no_leg() -> Result<()> {
     client.run(&["uninstall"]).text()?;
     assert_eq!(legs(&lab)?, "");
     Ok(())
+}
+
+/// One story after the other: a race against a script is fair on a machine that has nothing else to do.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn overlay(lab: &Lab, name: &str, arguments: &[&str]) -> Result<()> {
