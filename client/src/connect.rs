@@ -2,6 +2,7 @@
 
 mod claims;
 mod connection;
+mod contest;
 mod detach;
 mod direct;
 mod follow;

@@ -5,9 +5,10 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dtap_tests::client::Client;
 use dtap_tests::lab::{Lab, Options, can_run};
 use dtap_tests::machines::Machines;
@@ -87,6 +88,19 @@ fn two_engines_are_reached_at_once_and_never_by_the_same_prefix() -> Result<()> 
     let address = to_b["host_address"].clone();
     client.connect(&["--docker-host", &by_url])?;
     assert_eq!(client.connection_to("default")?["host_address"], address);
+    client.disconnect()?;
+
+    // What clashes is reached under another prefix, if the user says so.
+    let plain = b.container("plain", &[])?;
+    client.connect(&["--context=one", "--context=two", "--map=auto"])?;
+    let (verdict, _) = state_of(&client.connection_to("two")?, "bridge");
+    assert_eq!(verdict, "reachable");
+    let listed: Value = serde_json::from_str(&client.run(&["ls", "--json"]).text()?)?;
+    let mut containers = listed.as_array().into_iter().flatten();
+    let entry = containers.find(|it| it["id"] == plain.id.as_str());
+    let mapped = entry.and_then(|it| it["networks"][0]["mapped"].as_str());
+    let mapped: IpAddr = mapped.context("the mapped address")?.parse()?;
+    assert!(serves(a.mac_namespace(), mapped));
     client.disconnect()?;
     before.restored(&a, AT_ONCE, "disconnect")
 }

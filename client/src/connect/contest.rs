@@ -54,9 +54,9 @@ impl Contest {
         yielded.map(|it| (*it, reason(it))).collect()
     }
 
-    /// When the next of them is to be tried again.
-    pub(super) fn next_try(&self) -> Option<Instant> {
-        self.yielded.values().min().copied()
+    /// Whether one of them is to be tried again.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.yielded.values().any(|until| *until <= now)
     }
 }
 
@@ -92,11 +92,12 @@ mod tests {
         let yielded = contest.yielded();
         let yielded: Vec<_> = yielded.keys().map(ToString::to_string).collect();
         assert_eq!(yielded, ["172.18.0.0/16"]);
-        assert_eq!(contest.next_try(), Some(start + PEACE));
+        assert!(!contest.is_over(start));
+        assert!(contest.is_over(start + PEACE));
 
         contest.set(&routes("172.19.0.0/16"));
         contest.observe(&routes("172.19.0.0/16"), start + PEACE);
-        assert!(contest.yielded().is_empty() && contest.next_try().is_none());
+        assert!(contest.yielded().is_empty() && !contest.is_over(start + PEACE));
     }
 
     #[test]

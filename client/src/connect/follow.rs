@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::claims::Others;
 use super::connection::{Attached, Connection, Debt, GOODBYE};
+use super::contest::Contest;
 use super::pace::Pace;
 use super::stay::{End, stopped};
 use super::view::set_path;
@@ -49,6 +50,7 @@ struct Follower {
     path: Option<Path>,
     /// Networks the server could not attach, by ID, and why.
     refused: BTreeMap<String, String>,
+    contest: Contest,
 }
 
 impl Connection {
@@ -74,6 +76,7 @@ impl Connection {
             silent: Instant::now() + SILENCE,
             path: None,
             refused: BTreeMap::new(),
+            contest: Contest::default(),
         };
         loop {
             let idle = listing.is_none();
@@ -126,6 +129,9 @@ impl Connection {
                 _ = heartbeat.tick() => {
                     follower.attached.session.send(&Message::Heartbeat);
                     self.look_at_path(&mut follower).await?;
+                    if follower.contest.is_over(Instant::now()) {
+                        follower.pace.wake_within(BURST);
+                    }
                 }
                 () = sleep_until(follower.silent) => {
                     bail!("nothing heard from the server for {} s", SILENCE.as_secs());
@@ -202,11 +208,16 @@ impl Connection {
             Some(Path::Udp(address)) => Some(address.ip()),
             Some(Path::Session) | None => None,
         };
+        let host = host::describe(Some(&link.interface), endpoint)?;
+        let present = host.routes.iter().filter(|route| route.ours);
+        let present = present.map(|route| route.destination).collect();
+        follower.contest.observe(&present, Instant::now());
         let mut input = Input {
             networks: listed.networks,
             containers: listed.containers,
             swarm: listed.swarm,
-            host: host::describe(Some(&link.interface), endpoint)?,
+            host,
+            contested: follower.contest.yielded(),
             refused: follower.refused.clone(),
             server_addresses: follower.attached.paired.server.clone(),
             server: Some(follower.attached.container.clone()),
@@ -232,6 +243,7 @@ impl Connection {
         let paired = &follower.attached.paired;
         link.set(paired, &plan, endpoint, &others).await?;
         self.claims.keep(&plan.routes);
+        follower.contest.set(&plan.routes);
         self.leg.set(input, plan.leg, &paired.host);
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;

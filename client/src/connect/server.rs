@@ -40,7 +40,7 @@ pub(super) async fn open(engine: &Engine, settings: &Settings, boot: &str) -> Re
                 unequipped = Some(match equip(engine, settings, &container).await {
                     Ok(()) => {
                         deadline = Instant::now() + STARTING;
-                        "it lacks it again".to_owned()
+                        "the server container was given it in vain".to_owned()
                     }
                     Err(error) => format!("{error:#}"),
                 });

@@ -20,6 +20,8 @@ pub struct Input {
     pub claims: BTreeMap<IpNet, String>,
     pub filters: Filters,
     pub reach: Reach,
+    /// Routes that are left to another program for now, with the reason.
+    pub contested: BTreeMap<IpNet, String>,
     /// Networks the server could not attach, by ID, with its reason.
     pub refused: BTreeMap<String, String>,
     /// The server's addresses in the tunnel, where containers on the host network answer.

@@ -135,6 +135,9 @@ impl<'a> Subnets<'a> {
     fn route(&mut self, decision: &mut Decision<'a>, subnet: IpNet, route: IpNet) {
         self.claimed.insert(subnet, &decision.network.name);
         decision.attached.insert(subnet);
+        if let Some(reason) = self.input.contested.get(&route) {
+            return decision.reject(Reachability::Conflict, reason.clone());
+        }
         let refusal = self.input.refused.get(&decision.network.id).cloned();
         if let Some(reason) = refusal.or_else(|| overlay::refusal(self.input, decision.network)) {
             decision.state.state = Reachability::Unsupported;

@@ -41,7 +41,8 @@ pub struct ContainerState {
     /// Such as `80/tcp`.
     pub ports: Vec<String>,
     pub reachable: bool,
-    /// In words, whenever it is not reachable.
+    /// In words; one that is reachable has no such field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 

@@ -434,6 +434,17 @@ fn what_the_server_refused_is_attached_again_but_not_routed() {
 }
 
 #[test]
+fn a_route_that_another_program_keeps_deleting_is_a_conflict_for_a_while() {
+    let plan = plan(&Input {
+        networks: vec![bridge("web", &["10.1.0.0/16", "fd00:1::/64"])],
+        contested: [("10.1.0.0/16".parse().unwrap(), "deleted".to_owned())].into(),
+        ..Input::default()
+    });
+    assert_eq!(verdict(&plan), (Reachability::Conflict, "deleted"));
+    assert_eq!(routes(&plan), ["fd00:1::/64"]);
+}
+
+#[test]
 fn filters_and_labels_exclude() {
     let web = bridge("web", &["172.18.0.0/16"]);
     let excluded = plan(&Input {

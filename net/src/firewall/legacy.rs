@@ -41,29 +41,19 @@ pub(super) enum Filter {
 
 /// Looks, without making a table that is not there: tables are asked about by their names first.
 pub(super) fn filter(lock: &Path) -> Filter {
-    match has_docker() {
-        Ok(false) => Filter::Elsewhere,
-        Ok(true) => match lock::open(lock) {
-            Ok(_) => Filter::Writable,
-            Err(error) => Filter::Obstructed(Obstacle {
-                reason: error.to_string(),
-                lacks_lock: true,
-            }),
-        },
-        Err(error) => Filter::obstructed(&error),
-    }
+    look(lock).0
 }
 
-/// Lets `interface` through if the engine filters here.
+/// Lets `interface` through if the engine filters here. Costs one look at each table while that is
+/// so already.
 pub(super) fn set(interface: &str, lock: &Path) -> Filter {
-    let filter = filter(lock);
+    let (filter, tables) = look(lock);
     match filter {
         Filter::Elsewhere | Filter::Obstructed(_) => filter,
         Filter::Writable => {
-            let mut families = families();
-            let set = families
-                .try_for_each(|family| change(family, lock, |table| plan::set(table, interface)));
-            match set {
+            let plan = |table: &mut Table| plan::set(table, interface);
+            let mut tables = tables.into_iter();
+            match tables.try_for_each(|table| change(table, lock, plan)) {
                 Ok(()) => filter,
                 Err(error) => Filter::obstructed(&error),
             }
@@ -80,16 +70,34 @@ impl Filter {
     }
 }
 
-/// # Errors
-/// A table of an engine that is not understood.
-fn has_docker() -> io::Result<bool> {
-    if !kernel::exists(Family::V4) || !plan::has_docker(&read(Family::V4)?.1) {
-        return Ok(false);
+/// With the tables by which the engine filters.
+fn look(lock: &Path) -> (Filter, Vec<Table>) {
+    let filter = match tables() {
+        Err(error) => Filter::obstructed(&error),
+        Ok(tables) if tables.is_empty() => Filter::Elsewhere,
+        Ok(tables) => match lock::open(lock) {
+            Ok(_) => return (Filter::Writable, tables),
+            Err(error) => Filter::Obstructed(Obstacle {
+                reason: error.to_string(),
+                lacks_lock: true,
+            }),
+        },
+    };
+    (filter, Vec::new())
+}
+
+/// Of an engine: none without its IPv4 chains.
+fn tables() -> io::Result<Vec<Table>> {
+    if !kernel::exists(Family::V4) {
+        return Ok(Vec::new());
     }
-    if kernel::exists(Family::V6) {
-        read(Family::V6)?;
+    let v4 = read(Family::V4)?.1;
+    if !plan::has_docker(&v4) {
+        return Ok(Vec::new());
     }
-    Ok(true)
+    let v6 = kernel::exists(Family::V6).then(|| read(Family::V6));
+    let v6 = v6.transpose()?.map(|(_, table)| table);
+    Ok([v4].into_iter().chain(v6).collect())
 }
 
 /// Removes our accepts, whatever interface they were for and however the engine filters now.
@@ -97,28 +105,26 @@ fn has_docker() -> io::Result<bool> {
 /// # Errors
 /// There are some, and they cannot be removed. A table that is not understood has none.
 pub(super) fn clear(lock: &Path) -> io::Result<()> {
-    families().try_for_each(|family| match read(family) {
-        Ok(_) => change(family, lock, plan::clear),
-        Err(error) => {
-            tracing::debug!(?family, %error, "legacy table left alone");
-            Ok(())
-        }
-    })
-}
-
-fn families() -> impl Iterator<Item = Family> {
-    [Family::V4, Family::V6]
-        .into_iter()
+    let families = [Family::V4, Family::V6].into_iter();
+    let cleared = families
         .filter(|family| kernel::exists(*family))
+        .map(|family| match read(family) {
+            Ok((_, table)) => change(table, lock, plan::clear),
+            Err(error) => {
+                tracing::debug!(?family, %error, "legacy table left alone");
+                Ok(())
+            }
+        });
+    cleared.fold(Ok(()), Result::and)
 }
 
-/// Makes a change, if it is one, in one piece, and keeps all counters.
-fn change(family: Family, lock: &Path, plan: impl Fn(&mut Table) -> bool) -> io::Result<()> {
-    let (_, mut table) = read(family)?;
-    if !plan(&mut table) {
+/// Makes a change, if it is one for the table just read, in one piece, and keeps all counters.
+fn change(mut seen: Table, lock: &Path, plan: impl Fn(&mut Table) -> bool) -> io::Result<()> {
+    if !plan(&mut seen) {
         return Ok(());
     }
-    let held = lock::hold(lock::open(lock)?)?;
+    let family = seen.family;
+    let _held = lock::hold(lock::open(lock)?)?;
     for _ in 0..ATTEMPTS {
         let (socket, mut table) = read(family)?;
         let rules = table.entries.len();
@@ -141,7 +147,6 @@ fn change(family: Family, lock: &Path, plan: impl Fn(&mut Table) -> bool) -> io:
             Err(error) => return Err(attempt("write", family, &error)),
         }
     }
-    drop(held);
     Err(attempt(
         "write",
         family,

@@ -124,6 +124,6 @@ fn the_json_is_that_of_status_and_ls() {
     );
     assert_eq!(
         serde_json::to_string(&plan.containers).unwrap(),
-        r#"[{"name":"up","id":"up-id","names":[],"networks":[{"network":"web","address":"172.18.0.2","mapped":null}],"ports":["80/tcp"],"reachable":true,"reason":null}]"#
+        r#"[{"name":"up","id":"up-id","names":[],"networks":[{"network":"web","address":"172.18.0.2","mapped":null}],"ports":["80/tcp"],"reachable":true}]"#
     );
 }

@@ -218,7 +218,7 @@ fn check_jumps(table: &Table) -> Result<(), Malformed> {
 const ABSENT: u32 = u32::MAX;
 /// Of every rule and target: that of `struct xt_counters`.
 const ALIGNMENT: usize = 8;
-/// A hundred thousand rules: what is added cannot overflow a verdict.
+/// Hundreds of thousands of rules, and far from where an offset overflows a verdict.
 const LARGEST: usize = 64 << 20;
 
 #[cfg(test)]
