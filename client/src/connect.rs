@@ -6,6 +6,7 @@ mod contest;
 mod detach;
 mod direct;
 mod follow;
+mod leg;
 mod link;
 mod outlook;
 mod pace;

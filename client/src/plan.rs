@@ -11,6 +11,7 @@ mod input;
 mod map;
 mod mapping;
 mod network;
+mod overlay;
 mod parent;
 mod pool;
 mod reserved;
@@ -22,8 +23,10 @@ use dtap_tunnel::session::Attachment;
 use ipnet::IpNet;
 
 pub use filter::{Filter, Filters, MalformedFilter, Unmatched};
-pub use input::{Host, HostRoute, Input, Memory, Reach};
+pub use input::{Host, HostRoute, Input, Leg, Memory, Reach};
 pub use map::{MalformedMap, Map, Maps, OverlappingMaps};
+pub(crate) use overlay::LEG_PREFIX;
+pub use overlay::recognise_legs;
 pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 
 /// What should be.
@@ -31,6 +34,8 @@ pub use state::{ContainerAddress, ContainerState, NetworkState, Reachability};
 pub struct Plan {
     /// For the server, sorted by the network's name.
     pub attachments: Vec<Attachment>,
+    /// The IDs of the networks that the leg should be on; no leg is needed without any.
+    pub leg: BTreeSet<String>,
     /// For this host: exactly the attached subnets, or what they are mapped to.
     pub routes: BTreeSet<IpNet>,
     /// From attached subnets to what they are mapped to.
@@ -60,6 +65,7 @@ pub fn plan(input: &Input) -> Plan {
 
     Plan {
         attachments: attachment::attachments(input, &networks),
+        leg: overlay::for_leg(input, &networks),
         routes: networks
             .iter()
             .flat_map(network::Decision::routes)

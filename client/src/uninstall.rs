@@ -59,6 +59,7 @@ async fn connected(state: &StateDir) -> Result<EngineChoice> {
 async fn remove(source: &Source, purge: bool) -> Result<()> {
     let target = source.target(source.choose()?)?;
     let engine = Engine::connect(&target).await?;
+    engine.remove_legs().await?;
     let mut server = engine.server().await?;
     if server.is_none() {
         say("there was no server container");

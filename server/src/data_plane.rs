@@ -47,9 +47,12 @@ impl DataPlane {
     /// Brings kernel and tunnel to what these clients want now.
     pub(crate) async fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<Problems> {
         let problems = self.kernel.set(clients)?;
-        let inner = kernel::inner(clients);
+        let (inner, sources) = (kernel::inner(clients), kernel::sources(clients));
         self.driver
-            .call(move |tunnel, _| tunnel.set_inner(inner))
+            .call(move |tunnel, _| {
+                tunnel.set_inner(inner);
+                tunnel.set_sources(sources);
+            })
             .await;
         Ok(problems)
     }

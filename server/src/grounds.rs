@@ -112,7 +112,7 @@ fn footholds(attachment: &Attachment) -> Vec<Foothold> {
                     .collect(),
             })
             .collect(),
-        Access::Hops { hops } => hops
+        Access::Hops { hops, .. } => hops
             .iter()
             .map(|(destination, hop)| Foothold::Hop {
                 destination: *destination,

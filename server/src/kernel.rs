@@ -1,6 +1,7 @@
 //! What all paired clients together want of the kernel, and its owner.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -9,7 +10,7 @@ use dtap_net::firewall::{Firewall, FirewallConfig};
 use dtap_net::foothold;
 use dtap_net::router::{Router, RouterConfig};
 use dtap_tunnel::PublicKey;
-use dtap_tunnel::session::XTABLES_LOCK;
+use dtap_tunnel::session::{Access, XTABLES_LOCK};
 use ipnet::IpNet;
 
 use crate::client::Client;
@@ -96,6 +97,18 @@ pub(crate) fn inner(clients: &BTreeMap<PublicKey, Client>) -> BTreeSet<IpNet> {
                 .flat_map(|it| it.subnets.iter().copied());
             client.addresses.prefixes().into_iter().chain(subnets)
         })
+        .collect()
+}
+
+/// Which sources of containers' answers are to be others.
+pub(crate) fn sources(clients: &BTreeMap<PublicKey, Client>) -> BTreeMap<Ipv4Addr, Ipv4Addr> {
+    let attachments = clients.values().flat_map(|client| &client.attachments);
+    attachments
+        .filter_map(|it| match &it.access {
+            Access::Hops { sources, .. } => Some(sources),
+            Access::Bridge { .. } | Access::Sibling { .. } | Access::Unknown => None,
+        })
+        .flat_map(|sources| sources.iter().map(|(from, to)| (*from, *to)))
         .collect()
 }
 

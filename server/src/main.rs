@@ -20,11 +20,13 @@ mod conversation;
 mod data_plane;
 mod grounds;
 mod kernel;
+mod leg;
 mod run;
 mod socket;
 mod store;
 
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -60,6 +62,12 @@ enum Command {
         #[arg(long, env = "DTAP_PORT", default_value_t = 0)]
         port: u16,
     },
+    /// Let clients of the tunnel into the overlay networks of this container
+    Leg {
+        /// Address of a client in the tunnel
+        #[arg(long = "host", required = true)]
+        hosts: Vec<IpAddr>,
+    },
     /// Hand stdin and stdout to the running server, for `docker exec`
     Session,
     /// Print the state of the running server as JSON
@@ -89,8 +97,9 @@ fn main() -> ExitCode {
 
 fn execute(arguments: &Arguments) -> Result<()> {
     let socket = arguments.state_dir.join(socket::NAME);
-    match arguments.command {
-        Command::Run { port } => run(&arguments.state_dir, port),
+    match &arguments.command {
+        Command::Run { port } => block_on(run::run(&arguments.state_dir, *port)),
+        Command::Leg { hosts } => block_on(leg::run(hosts)),
         Command::Session => socket::hand_over(&socket),
         Command::Status => {
             socket::print_status(&socket).context("ask the server (is `dtap-server run` up?)")
@@ -100,13 +109,13 @@ fn execute(arguments: &Arguments) -> Result<()> {
     }
 }
 
-fn run(state_dir: &Path, port: u16) -> Result<()> {
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let result = runtime.block_on(run::run(state_dir, port));
+    let result = runtime.block_on(work);
     // A name that is still being resolved must not hold up the end.
     runtime.shutdown_background();
     result

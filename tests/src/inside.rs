@@ -12,8 +12,7 @@ use crate::lab::{Background, Container, Lab};
 #[derive(Debug)]
 pub struct Inside<'a> {
     lab: &'a Lab,
-    /// The container's first process as the VM counts.
-    pid: String,
+    id: String,
     namespace: File,
 }
 
@@ -21,10 +20,9 @@ impl<'a> Inside<'a> {
     /// # Errors
     /// When the container does not run.
     pub fn of(lab: &'a Lab, container: &Container) -> Result<Self> {
-        let format = ["inspect", "--format", "{{.State.Pid}}", &container.id];
         Ok(Self {
             lab,
-            pid: lab.docker(&format)?,
+            id: container.id.clone(),
             namespace: namespace(&container.id)?,
         })
     }
@@ -49,9 +47,11 @@ impl<'a> Inside<'a> {
     /// Starts a program of this machine in the container's network: busybox's ping cannot forbid fragments.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When it cannot be started, or the container is not the lab's own engine's.
     pub fn background(&self, program: &[&str]) -> Result<Background> {
-        let enter = format!("--net=/proc/{}/ns/net", self.pid);
+        // As the VM counts.
+        let pid = ["inspect", "--format", "{{.State.Pid}}", &self.id];
+        let enter = format!("--net=/proc/{}/ns/net", self.lab.docker(&pid)?);
         self.lab
             .vm_background(&[&["nsenter", &enter], program].concat())
     }

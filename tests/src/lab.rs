@@ -34,6 +34,7 @@ mod programs;
 mod proxy;
 mod rootless;
 mod snapshot;
+mod worker;
 
 pub use command::{Background, Output};
 pub use container::Container;
@@ -46,6 +47,7 @@ pub use packages::install;
 pub use privilege::{can_run, require_root};
 pub use proxy::ApiProxy;
 pub use rootless::Rootless;
+pub use worker::Worker;
 
 use dockerd::Dockerd;
 use gateway::Gateway;
@@ -123,7 +125,7 @@ impl Lab {
             threads,
             place,
         };
-        lab.load_image()?;
+        container::load_image(lab.docker_command())?;
         Ok(lab)
     }
 

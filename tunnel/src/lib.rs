@@ -28,6 +28,7 @@ mod packet;
 mod path;
 mod peer;
 pub mod session;
+mod source;
 mod translation;
 mod tunnel;
 

@@ -1,7 +1,7 @@
 //! All peers of one interface.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use boringtun::noise::handshake::parse_handshake_anon;
@@ -19,6 +19,7 @@ use crate::key::{PrivateKey, PublicKey};
 use crate::packet::Addresses;
 use crate::path::{Path, PathMessage};
 use crate::peer::{Peer, PeerConfig, PeerId, PeerStatus};
+use crate::source;
 use crate::translation::{Direction, translate};
 
 /// Where a datagram came from.
@@ -68,6 +69,7 @@ pub struct Tunnel {
     allowed_ips: AllowedIps,
     local: BTreeSet<IpAddr>,
     inner: BTreeSet<IpNet>,
+    sources: BTreeMap<Ipv4Addr, Ipv4Addr>,
     next_id: u32,
     dirty: Vec<PeerId>,
     deadline: Option<Instant>,
@@ -100,6 +102,7 @@ impl Tunnel {
             allowed_ips: AllowedIps::default(),
             local: BTreeSet::new(),
             inner: BTreeSet::new(),
+            sources: BTreeMap::new(),
             next_id: 0,
             dirty: Vec::new(),
             deadline: None,
@@ -159,6 +162,11 @@ impl Tunnel {
         self.local = addresses;
     }
 
+    /// Sources of UDP packets from the device that are to be others.
+    pub fn set_sources(&mut self, sources: BTreeMap<Ipv4Addr, Ipv4Addr>) {
+        self.sources = sources;
+    }
+
     /// Prefixes reached through a tunnel. Datagrams from them are ignored, and
     /// none is sent to them: a tunnel must not carry itself.
     pub fn set_inner(&mut self, prefixes: BTreeSet<IpNet>) {
@@ -213,6 +221,7 @@ impl Tunnel {
         let Some(id) = self.allowed_ips.owner(addresses.destination) else {
             return self.drops.count(Drop::NoPeer);
         };
+        source::correct(packet, &self.sources);
         if let Some(pairs) = self.allowed_ips.pairs(id)
             && let Err(reason) =
                 translate(packet, Direction::Outbound, |address| pairs.truth(address))

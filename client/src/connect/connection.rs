@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::claims::{Claims, Others};
+use super::leg::Leg;
 use super::link::Link;
 use super::outlook::Patience;
 use super::view::View;
@@ -36,6 +37,7 @@ pub(crate) struct Connection {
     pub(super) view: watch::Sender<View>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) link: Option<Link>,
+    pub(super) leg: Leg,
     pub(super) debt: Debt,
     pub(super) memory: Memory,
 }
@@ -89,6 +91,7 @@ impl Connection {
         shared: &Shared,
     ) -> Self {
         Self {
+            leg: Leg::default(),
             source,
             aim: None,
             settings: shared.settings.clone(),
@@ -134,6 +137,9 @@ impl Connection {
         }
         self.claims.turn().await;
         self.debt = Debt::Goodbye;
+        if let Some(aim) = &self.aim {
+            self.leg.belong(&engine, &aim.key.public());
+        }
         let paired = self.pair(&mut session).await?;
         self.keep_out(&paired, networks).await?;
         let peer = self.meet(&target, &paired, server.boot, &session).await?;

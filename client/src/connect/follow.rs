@@ -16,13 +16,17 @@ use super::contest::Contest;
 use super::pace::Pace;
 use super::stay::{End, stopped};
 use super::view::set_path;
-use crate::docker::{Container, Engine, Network};
+use crate::docker::{Container, Engine, Network, Swarm};
 use crate::plan::{self, Input, Plan, Reach};
 use crate::status::State;
 use crate::{host, map_memory};
 
 /// What the engine had at one moment.
-type Listed = (Vec<Network>, Vec<Container>);
+struct Listed {
+    networks: Vec<Network>,
+    containers: Vec<Container>,
+    swarm: Swarm,
+}
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A session is alive while something arrives within this time.
@@ -64,6 +68,7 @@ impl Connection {
         let claims = self.claims.clone();
         let mut others = claims.others();
         let mut listing = Some(Box::pin(list(engine.clone())));
+        let mut news = None;
         let mut follower = Follower {
             attached,
             generation: 0,
@@ -75,15 +80,13 @@ impl Connection {
         };
         loop {
             let idle = listing.is_none();
-            let listed = async {
-                match listing.as_mut() {
-                    Some(listing) => listing.await,
-                    None => std::future::pending().await,
-                }
-            };
+            if news.is_none() {
+                news = self.leg.news();
+            }
             tokio::select! {
-                listed = listed => {
+                listed = some(&mut listing) => {
                     listing = None;
+                    news = None;
                     self.set(&mut follower, listed?).await?;
                     follower.pace.planned();
                 }
@@ -92,8 +95,21 @@ impl Connection {
                     listing = Some(Box::pin(list(engine.clone())));
                 }
                 event = events.next() => {
-                    event.context("follow the engine's events")??;
+                    let event = event.context("follow the engine's events")??;
+                    self.leg.hear(&event);
+                    news = None;
                     follower.pace.wake_within(BURST);
+                }
+                () = self.leg.done() => {
+                    // It may show the leg where it was before.
+                    listing = None;
+                    follower.pace.wake_within(if self.leg.is_refused() { REFUSED_AGAIN } else { BURST });
+                }
+                there_is = some(&mut news) => {
+                    news = None;
+                    if there_is? {
+                        follower.pace.wake_within(Duration::ZERO);
+                    }
                 }
                 changed = routes.changed() => {
                     changed.context("watch this host's routes")?;
@@ -138,10 +154,11 @@ impl Connection {
         let mut stop = self.stop.clone();
         let mut elsewhere = Box::pin(self.leads_elsewhere());
         loop {
-            let (networks, containers) = list(engine.clone()).await?;
+            let listed = list(engine.clone()).await?;
             let input = Input {
-                networks,
-                containers,
+                networks: listed.networks,
+                containers: listed.containers,
+                swarm: listed.swarm,
                 filters: self.settings.filters.clone(),
                 reach: Reach::Direct,
                 server: engine.server().await?.map(|server| server.id),
@@ -186,7 +203,6 @@ impl Connection {
     /// Plans with what was listed, and makes it so at both ends.
     async fn set(&mut self, follower: &mut Follower, listed: Listed) -> Result<()> {
         let link = self.link.as_ref().context("open the tunnel")?;
-        let (networks, containers) = listed;
         // As it is at this moment: what is shown may be a second old.
         let endpoint = match link.path(follower.attached.peer).await? {
             Some(Path::Udp(address)) => Some(address.ip()),
@@ -197,8 +213,9 @@ impl Connection {
         let present = present.map(|route| route.destination).collect();
         follower.contest.observe(&present, Instant::now());
         let mut input = Input {
-            networks,
-            containers,
+            networks: listed.networks,
+            containers: listed.containers,
+            swarm: listed.swarm,
             host,
             contested: follower.contest.yielded(),
             refused: follower.refused.clone(),
@@ -206,6 +223,7 @@ impl Connection {
             server: Some(follower.attached.container.clone()),
             ..self.wishes(&follower.attached.paired, &Others::default())
         };
+        self.leg.describe(&mut input);
         let mut others = Others::default();
         let plan = self.claims.plan(endpoint, |now| {
             others = now.clone();
@@ -226,6 +244,7 @@ impl Connection {
         link.set(paired, &plan, endpoint, &others).await?;
         self.claims.keep(&plan.routes);
         follower.contest.set(&plan.routes);
+        self.leg.set(input, plan.leg, &paired.host);
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;
             view.containers = plan.containers;
@@ -257,7 +276,7 @@ impl Connection {
                 if generation == follower.generation {
                     follower.refuse(problems);
                 }
-                if self.view.borrow().status.state != State::Connected {
+                if self.view.borrow().status.state != State::Connected && !self.leg.is_settling() {
                     self.connected(follower).await?;
                 }
             }
@@ -334,5 +353,19 @@ impl Follower {
 }
 
 async fn list(engine: Engine) -> Result<Listed> {
-    tokio::try_join!(engine.networks(), engine.containers())
+    let (networks, containers) = tokio::try_join!(engine.networks(), engine.containers())?;
+    let swarm = engine.swarm(&networks, &containers).await?;
+    Ok(Listed {
+        networks,
+        containers,
+        swarm,
+    })
+}
+
+/// The outcome of a future, if there is one.
+async fn some<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
 }

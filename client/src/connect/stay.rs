@@ -157,6 +157,7 @@ impl Connection {
             self.take_leave().await;
             self.debt = Debt::Nothing;
         }
+        std::mem::take(&mut self.leg).remove().await;
         let closed = match self.link.take() {
             Some(link) => link.close().await,
             None => Ok(()),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bollard::models;
 
+use super::leg::LEG_LABEL;
 use super::network::address;
 
 /// A container of the engine, running or not.
@@ -47,6 +48,13 @@ pub enum Protocol {
     Tcp,
     Udp,
     Sctp,
+}
+
+impl Container {
+    /// Whether dtap made it to stand in overlay networks: no destination.
+    pub fn is_leg(&self) -> bool {
+        self.labels.contains_key(LEG_LABEL)
+    }
 }
 
 impl Endpoint {

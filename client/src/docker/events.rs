@@ -21,6 +21,8 @@ pub struct Event {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// Of `kill`: which one a container was sent.
+    pub signal: Option<i32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,7 @@ fn event(message: EventMessage) -> Option<Event> {
         action: message.action?,
         id: actor.id?,
         name: attributes.remove("name").unwrap_or_default(),
+        signal: attributes.remove("signal").and_then(|it| it.parse().ok()),
     })
 }
 
@@ -95,7 +98,7 @@ fn filters() -> HashMap<String, Vec<String>> {
     ])
 }
 
-const ACTIONS: [&str; 13] = [
+const ACTIONS: [&str; 14] = [
     "create",
     "destroy",
     "remove",
@@ -105,6 +108,7 @@ const ACTIONS: [&str; 13] = [
     "prune",
     "start",
     "restart",
+    "kill",
     "die",
     "rename",
     "pause",

@@ -17,6 +17,10 @@ pub struct Network {
     pub scope: String,
     /// Created with `--internal`: its containers have no default route.
     pub internal: bool,
+    /// Of a swarm's network: whether others than its services' containers may join.
+    pub attachable: bool,
+    /// The swarm's own network for published ports.
+    pub ingress: bool,
     /// A template for other networks (`--config-only`), which no container can join.
     pub config_only: bool,
     pub subnets: Vec<Subnet>,
@@ -34,6 +38,11 @@ pub struct Subnet {
 }
 
 impl Network {
+    /// Whether it spans the nodes of a swarm and containers can be on it.
+    pub fn is_overlay(&self) -> bool {
+        self.driver == "overlay" && !self.ingress
+    }
+
     /// The interface of a bridge network in the engine's network namespace.
     ///
     /// Docker names it `br-` and the first 12 digits of the network's ID unless an option names it; the
@@ -57,6 +66,8 @@ impl From<models::Network> for Network {
             driver: network.driver.unwrap_or_default(),
             scope: network.scope.unwrap_or_default(),
             internal: network.internal.unwrap_or_default(),
+            attachable: network.attachable.unwrap_or_default(),
+            ingress: network.ingress.unwrap_or_default(),
             config_only: network.config_only.unwrap_or_default(),
             subnets: subnets.filter_map(subnet).collect(),
             options: network.options.into_iter().flatten().collect(),

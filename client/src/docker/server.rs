@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 };
 
 use super::engine::{CONFLICT, status};
+use super::leg::LEG_LABEL;
 use super::{Engine, ImageId};
 
 /// The container that forwards between tunnel and networks.
@@ -58,6 +59,10 @@ impl Engine {
         let mut servers = Vec::new();
 
         for container in self.listed_containers(filters).await? {
+            // The image's label is on it, too.
+            if has_label(container.labels.as_ref(), LEG_LABEL) {
+                continue;
+            }
             let id = container.id.unwrap_or_default();
             if let Some(server) = self.inspected(&id).await? {
                 servers.push((
@@ -249,7 +254,11 @@ fn lacks_tun(error: &anyhow::Error) -> bool {
 fn is_labelled(container: &ContainerInspectResponse) -> bool {
     let labels = container.config.as_ref().and_then(|it| it.labels.as_ref());
 
-    labels.is_some_and(|it| it.contains_key(SERVER_LABEL))
+    has_label(labels, SERVER_LABEL) && !has_label(labels, LEG_LABEL)
+}
+
+fn has_label(labels: Option<&HashMap<String, String>>, label: &str) -> bool {
+    labels.is_some_and(|it| it.contains_key(label))
 }
 
 fn server_container(container: ContainerInspectResponse) -> ServerContainer {

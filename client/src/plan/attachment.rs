@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use dtap_tunnel::session::{Access, Attachment};
 
 use super::network::Decision;
-use super::{Input, bridge, container, parent};
+use super::{Input, bridge, container, overlay, parent};
 
 /// Addresses of containers by network ID.
 type Addresses<'a> = BTreeMap<&'a str, BTreeSet<IpAddr>>;
@@ -24,17 +24,27 @@ pub(super) fn attachments(input: &Input, decisions: &[Decision<'_>]) -> Vec<Atta
         .map(|decision| Attachment {
             id: decision.network.id.clone(),
             network: decision.network.name.clone(),
-            access: access(decision, &all),
+            access: access(input, decision, &all),
             subnets: decision.attached.clone(),
-            masquerade: within(decision, &masquerade),
+            masquerade: if decision.network.is_overlay() {
+                overlay::masquerade(input, decision.network)
+            } else {
+                within(decision, &masquerade)
+            },
             excluded: within(decision, &excluded),
         })
         .collect()
 }
 
-fn access(decision: &Decision<'_>, containers: &Addresses<'_>) -> Access {
+fn access(input: &Input, decision: &Decision<'_>, containers: &Addresses<'_>) -> Access {
     let network = decision.network;
 
+    if network.is_overlay() {
+        return Access::Hops {
+            hops: overlay::hops(input, decision),
+            sources: overlay::sources(input, decision),
+        };
+    }
     match parent::kind(network) {
         Some(kind) => Access::Sibling {
             parent: parent::interface(network),

@@ -8,7 +8,7 @@ use super::network::Decision;
 use super::{ContainerAddress, ContainerState, Input};
 use crate::docker::{Container, ContainerEndpoint, ENABLE_LABEL};
 
-/// Describes every container but dtap's server, sorted by name.
+/// Describes every container but dtap's own, sorted by name.
 pub(super) fn describe(input: &Input, networks: &[Decision<'_>]) -> Vec<ContainerState> {
     let networks: HashMap<_, _> = networks
         .iter()
@@ -22,7 +22,7 @@ pub(super) fn describe(input: &Input, networks: &[Decision<'_>]) -> Vec<Containe
     let mut containers: Vec<_> = input
         .containers
         .iter()
-        .filter(|it| input.server.as_deref() != Some(it.id.as_str()))
+        .filter(|it| input.server.as_deref() != Some(it.id.as_str()) && !it.is_leg())
         .collect();
     containers.sort_by_key(|it| (&it.name, &it.id));
 

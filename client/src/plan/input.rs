@@ -6,13 +6,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Filters, Maps};
-use crate::docker::{Container, Network};
+use crate::docker::{Container, Network, Swarm};
 
 /// Everything a plan depends on. The order of its lists does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Input {
     pub networks: Vec<Network>,
     pub containers: Vec<Container>,
+    pub swarm: Swarm,
+    pub leg: Leg,
     pub host: Host,
     /// What this host's connections to other engines have taken, with the engine's name.
     pub claims: BTreeMap<IpNet, String>,
@@ -33,6 +35,26 @@ pub struct Input {
     pub tunnel: BTreeSet<IpNet>,
     /// The ID of dtap's own server container, which is no destination.
     pub server: Option<String>,
+}
+
+/// What is known of legs beside their containers.
+#[derive(Clone, Debug, Default)]
+pub struct Leg {
+    /// That of our own, whether it is there or not.
+    pub name: String,
+    /// Tasks of the swarm that stand for legs of other clients.
+    pub foreign: BTreeSet<String>,
+    /// Containers that are about to end: no reason to stay on their networks.
+    pub doomed: BTreeSet<String>,
+    /// Networks our own could not join, by ID, and why.
+    pub refused: BTreeMap<String, String>,
+}
+
+impl Leg {
+    /// Whether it is this container, and at work.
+    pub fn is(&self, container: &Container) -> bool {
+        container.is_leg() && container.running && container.name == self.name
+    }
 }
 
 /// How packets get from this host to the engine's networks.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::mapping::{Fate, Mapping};
 use super::reserved::Reserved;
-use super::{Input, NetworkState, Reach, Reachability, bridge, parent};
+use super::{Input, NetworkState, Reach, Reachability, bridge, overlay, parent};
 use crate::docker::{ENABLE_LABEL, Network};
 
 /// What becomes of one network.
@@ -72,8 +72,13 @@ impl<'a> Subnets<'a> {
             notes: Vec::new(),
         };
 
-        match verdict(network) {
-            Ok(subnets) => self.decide_subnets(&mut decision, &subnets),
+        match verdict(self.input, network) {
+            Ok(subnets) => {
+                if network.is_overlay() {
+                    decision.notes.extend(overlay::note(self.input, network));
+                }
+                self.decide_subnets(&mut decision, &subnets);
+            }
             Err((state, reason)) => decision.reject(state, reason),
         }
         decision
@@ -133,9 +138,10 @@ impl<'a> Subnets<'a> {
         if let Some(reason) = self.input.contested.get(&route) {
             return decision.reject(Reachability::Conflict, reason.clone());
         }
-        if let Some(reason) = self.input.refused.get(&decision.network.id) {
+        let refusal = self.input.refused.get(&decision.network.id).cloned();
+        if let Some(reason) = refusal.or_else(|| overlay::refusal(self.input, decision.network)) {
             decision.state.state = Reachability::Unsupported;
-            decision.state.reason = Some(reason.clone());
+            decision.state.reason = Some(reason);
             return;
         }
         decision.routed.insert(subnet);
@@ -172,7 +178,7 @@ impl Decision<'_> {
 }
 
 /// The subnets of a network that can be attached, or why none can.
-fn verdict(network: &Network) -> Result<Vec<IpNet>, (Reachability, String)> {
+fn verdict(input: &Input, network: &Network) -> Result<Vec<IpNet>, (Reachability, String)> {
     if network
         .labels
         .get(ENABLE_LABEL)
@@ -193,6 +199,7 @@ fn verdict(network: &Network) -> Result<Vec<IpNet>, (Reachability, String)> {
             Some(reason) => unsupported(reason),
             None => subnets(network).or_else(unsupported),
         },
+        "overlay" => overlay::subnets(input, network).or_else(unsupported),
         "host" => {
             unsupported("host network: containers on it answer at the server's address".to_owned())
         }

@@ -3,6 +3,7 @@
 mod claims;
 mod containers;
 mod maps;
+mod overlay;
 mod properties;
 
 use std::net::IpAddr;

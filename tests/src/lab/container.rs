@@ -2,6 +2,7 @@
 
 use std::io::{Seek, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -44,52 +45,71 @@ impl Lab {
     /// Starts a container of the image `busybox`, with further arguments of `docker run`. It serves [`super::PAGE`] and, as
     /// `/cgi-bin/peer`, the address that the request came from, on port 80.
     pub fn container(&self, name: &str, arguments: &[&str]) -> Result<Container> {
-        let mut run = vec!["run", "--detach", "--name", name];
-        run.extend(arguments);
-        run.push("busybox");
-        self.docker(&run)?;
-        self.inspect(name)
+        run(|arguments| self.docker(arguments), name, arguments)
     }
 
     /// A container as it is now.
     pub fn inspect(&self, name: &str) -> Result<Container> {
-        let format = "{{.Id}}{{range .NetworkSettings.Networks}} {{.IPAddress}} {{.GlobalIPv6Address}}{{end}}";
-        let said = self.docker(&["inspect", "--type", "container", "--format", format, name])?;
-        let mut words = said.split_whitespace();
-        let id = words
-            .next()
-            .with_context(|| format!("inspect {name}"))?
-            .to_owned();
-        let addresses = words
-            // What docker says of a network that gave none.
-            .filter(|word| *word != "invalid" && *word != "IP")
-            .map(|word| {
-                word.parse()
-                    .with_context(|| format!("parse the address {word}"))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Container {
-            id,
-            name: name.to_owned(),
-            addresses,
-        })
+        inspect(|arguments| self.docker(arguments), name)
     }
+}
 
-    /// Makes the image `busybox` from this machine's static one.
-    pub(super) fn load_image(&self) -> Result<()> {
-        let mut archive = tempfile::tempfile().context("create a file for the image")?;
-        archive
-            .write_all(&image::archive()?)
-            .context("write the image")?;
-        archive.rewind().context("rewind the image")?;
-        let load = self.docker_command().arg("load").stdin(archive).output();
-        let load = load.context("start docker load")?;
-        if !load.status.success() {
-            bail!(
-                "docker load: {}",
-                String::from_utf8_lossy(&load.stderr).trim_end()
-            );
-        }
-        Ok(())
+/// [`Lab::container`] of whatever engine `docker` talks to.
+pub(super) fn run(
+    docker: impl Fn(&[&str]) -> Result<String>,
+    name: &str,
+    arguments: &[&str],
+) -> Result<Container> {
+    docker(
+        &[
+            &["run", "--detach", "--name", name],
+            arguments,
+            &["busybox"],
+        ]
+        .concat(),
+    )?;
+    inspect(docker, name)
+}
+
+/// [`Lab::inspect`] of whatever engine `docker` talks to.
+pub(super) fn inspect(docker: impl Fn(&[&str]) -> Result<String>, name: &str) -> Result<Container> {
+    let format =
+        "{{.Id}}{{range .NetworkSettings.Networks}} {{.IPAddress}} {{.GlobalIPv6Address}}{{end}}";
+    let said = docker(&["inspect", "--type", "container", "--format", format, name])?;
+    let mut words = said.split_whitespace();
+    let id = words
+        .next()
+        .with_context(|| format!("inspect {name}"))?
+        .to_owned();
+    let addresses = words
+        // What docker says of a network that gave none.
+        .filter(|word| *word != "invalid" && *word != "IP")
+        .map(|word| {
+            word.parse()
+                .with_context(|| format!("parse the address {word}"))
+        })
+        .collect::<Result<_>>()?;
+    Ok(Container {
+        id,
+        name: name.to_owned(),
+        addresses,
+    })
+}
+
+/// Makes the image `busybox` from this machine's static one, on the engine that this docker command talks to.
+pub(super) fn load_image(mut docker: Command) -> Result<()> {
+    let mut archive = tempfile::tempfile().context("create a file for the image")?;
+    archive
+        .write_all(&image::archive()?)
+        .context("write the image")?;
+    archive.rewind().context("rewind the image")?;
+    let load = docker.arg("load").stdin(archive).output();
+    let load = load.context("start docker load")?;
+    if !load.status.success() {
+        bail!(
+            "docker load: {}",
+            String::from_utf8_lossy(&load.stderr).trim_end()
+        );
     }
+    Ok(())
 }

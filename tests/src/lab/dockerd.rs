@@ -15,6 +15,7 @@ use super::Options;
 use super::command::Background;
 use super::engine::Engine;
 use super::machine::{Machine, search_path};
+use super::place;
 use crate::wait::holds_within;
 
 /// Which iptables dockerd finds in its PATH.
@@ -170,11 +171,10 @@ pub(super) fn socket(directory: &Path) -> PathBuf {
     directory.join("docker.sock")
 }
 
-/// The cgroup under which a lab's containers are, named like its directory.
-pub(super) fn cgroup(directory: &Path) -> String {
-    directory
-        .file_name()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+/// The cgroup under which an engine's containers are, named like its directory: a worker's lies inside its lab's.
+fn cgroup(directory: &Path) -> String {
+    let name = directory.strip_prefix(place::directories());
+    name.map_or_else(|_| String::new(), |name| name.display().to_string())
 }
 
 fn link_iptables(programs: &Path, firewall: Firewall) -> Result<()> {

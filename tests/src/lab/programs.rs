@@ -127,4 +127,4 @@ fn finish(command: &mut Command, deadline: Duration) -> Output {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);

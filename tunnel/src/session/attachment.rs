@@ -1,7 +1,7 @@
 //! What a plan asks of the server: one attachment per Docker network.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,13 @@ pub enum Access {
         containers: BTreeSet<IpAddr>,
     },
     /// By routes of the VM.
-    Hops { hops: BTreeMap<IpNet, Hop> },
+    Hops {
+        hops: BTreeMap<IpNet, Hop>,
+        /// The address by which a container leaves for the VM, and the one it is asked at: where it cannot know the
+        /// latter, it answers from the former.
+        #[serde(default)]
+        sources: BTreeMap<Ipv4Addr, Ipv4Addr>,
+    },
     /// Something a newer version knows.
     #[serde(other)]
     Unknown,

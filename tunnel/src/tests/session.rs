@@ -1,10 +1,10 @@
 //! The session's frames and messages, in any pieces and with any bytes.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
-use proptest::collection::{btree_set, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -116,6 +116,7 @@ fn paired() -> impl Strategy<Value = Paired> {
 fn access() -> impl Strategy<Value = Access> {
     let hop =
         (any::<IpAddr>(), ".{0,9}").prop_map(|(address, interface)| Hop { address, interface });
+    let sources = btree_map(any::<Ipv4Addr>(), any::<Ipv4Addr>(), 0..3);
     let kind = prop_oneof![
         Just(SiblingKind::Macvlan),
         Just(SiblingKind::IpvlanL2),
@@ -131,7 +132,8 @@ fn access() -> impl Strategy<Value = Access> {
                 containers,
             }
         ),
-        (nets(), vec(hop, 3)).prop_map(|(nets, hops)| Access::Hops {
+        (nets(), vec(hop, 3), sources).prop_map(|(nets, hops, sources)| Access::Hops {
+            sources,
             hops: nets.into_iter().zip(hops).collect(),
         }),
     ]
