@@ -4,61 +4,26 @@
 //! the asker, which may not be the one it was asked at. Where it is known which one that was, it is put right here.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::translation::{Direction, translate};
 
 /// Gives an IPv4 packet of UDP the source that belongs in place of its own, if one does.
 pub(crate) fn correct(packet: &mut [u8], sources: &BTreeMap<Ipv4Addr, Ipv4Addr>) {
-    if sources.is_empty() {
+    if sources.is_empty() || packet.get(PROTOCOL) != Some(&UDP) {
         return;
     }
-    let Some(header) = packet.first_chunk::<20>() else {
-        return;
+    let right = |address| match address {
+        IpAddr::V4(address) => sources.get(&address).copied().map(IpAddr::from),
+        IpAddr::V6(_) => None,
     };
-    if header[0] >> 4 != 4 || header[PROTOCOL] != UDP {
-        return;
-    }
-    let [.., a, b, c, d, _, _, _, _] = *header;
-    let Some(right) = sources
-        .get(&Ipv4Addr::new(a, b, c, d))
-        .map(Ipv4Addr::octets)
-    else {
-        return;
-    };
-    let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
-    let udp = usize::from(header[0] & 0x0f) * 4 + UDP_CHECKSUM;
-    if fragment == 0
-        && let Some(field) = packet.get_mut(udp..udp + 2)
-        && *field != [0, 0]
-    {
-        let sum = updated(field, &[a, b, c, d], &right);
-        // None is written as zero (RFC 768).
-        let sum = if sum == 0 { 0xffff } else { sum };
-        field.copy_from_slice(&sum.to_be_bytes());
-    }
-    let sum = updated(&packet[CHECKSUM..], &[a, b, c, d], &right);
-    packet[CHECKSUM..CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
-    packet[SOURCE..SOURCE + 4].copy_from_slice(&right);
+    // One that is malformed goes on as it is: whoever reads it drops it.
+    let _ = translate(packet, Direction::Inbound, right);
 }
 
-/// The checksum at the beginning of `field` for data in which `old` has become `new` (RFC 1624, equation 3).
-fn updated(field: &[u8], old: &[u8; 4], new: &[u8; 4]) -> u16 {
-    let word = |bytes: &[u8], at: usize| u32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
-    let mut sum = !word(field, 0) & 0xffff;
-    for at in [0, 2] {
-        sum += (!word(old, at) & 0xffff) + word(new, at);
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
+/// Of the IPv4 header; what stands there in one of IPv6 is a part of an address, and no such address has another source.
 const PROTOCOL: usize = 9;
-const CHECKSUM: usize = 10;
-const SOURCE: usize = 12;
 const UDP: u8 = 17;
-/// Of the UDP header.
-const UDP_CHECKSUM: usize = 6;
 
 #[cfg(test)]
 mod tests {
