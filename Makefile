@@ -52,7 +52,7 @@ CHECKS   := logs lock fmt clippy clippy-apple doc $(LAB) unit mock-time deny lin
 endif
 
 .NOTPARALLEL:
-.PHONY: help build bench demo test lab tools clean servers images image-tool programs lab-setup $(CHECKS)
+.PHONY: help build bench demo matrix test lab tools clean servers images image-tool programs lab-setup $(CHECKS)
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ demo: build  ## a lab with a real engine, a container reached by its IP, and eve
 bench: build  ## what a tunnel costs, idle and busy
 	$(STEP) "bench: build" cargo build -p dtap-tests --bin dtap-bench
 	@$(SUDO) $(TARGET)/debug/dtap-bench
+
+matrix: build $(LAB)  ## which network is reachable on which engine: tests/MATRIX.md
+	$(STEP) "matrix" env DTAP_WRITE_MATRIX=1 cargo test -p dtap-tests --test matrix
 
 test: $(CHECKS)  ## everything that continuous integration runs
 

@@ -46,6 +46,7 @@ fn column(engine: Engine, firewall: Firewall) -> Result<Vec<dtap_tests::matrix::
             .text()?;
         lab.vm(&["ip", "link", "set", &peer, "up"]).text()?;
     }
+    lab.docker(&["swarm", "init", "--advertise-addr", UPLINK])?;
     let ready: Result<Vec<_>> = KINDS.iter().map(|kind| prepare(&lab, kind)).collect();
     let ready = ready?;
     let client = Client::new(&lab, "matrix");
@@ -69,3 +70,6 @@ fn holes(columns: &[Column]) -> Vec<String> {
     }
     holes
 }
+
+/// The VM's address on the default link.
+const UPLINK: &str = "192.168.65.3";

@@ -308,6 +308,25 @@ pub static KINDS: &[Kind] = &[
             ]],
         ),
     ),
+    kind(
+        "overlay",
+        "overlay, attachable",
+        &[&[
+            "--driver=overlay",
+            "--attachable",
+            "--subnet=172.31.24.0/24",
+        ]],
+    ),
+    kind(
+        "overinside",
+        "overlay, `--internal`",
+        &[&[
+            "--driver=overlay",
+            "--attachable",
+            "--internal",
+            "--subnet=172.31.25.0/24",
+        ]],
+    ),
     run(
         &["--network=host"],
         kind("host", "`host`, at the server's address", &[]),
