@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tokio::runtime::{self, Handle, Runtime};
 
+mod apt;
 mod command;
 mod container;
 mod dockerd;
@@ -34,7 +35,9 @@ mod programs;
 mod proxy;
 mod rootless;
 mod snapshot;
+mod vm;
 
+pub use apt::cache;
 pub use command::{Background, Output};
 pub use container::Container;
 pub use dockerd::Firewall;
@@ -46,6 +49,7 @@ pub use packages::install;
 pub use privilege::{can_run, require_root};
 pub use proxy::ApiProxy;
 pub use rootless::Rootless;
+pub use vm::{Vm, VmOptions};
 
 use dockerd::Dockerd;
 use gateway::Gateway;
