@@ -128,7 +128,7 @@ mock-time:
 
 # Before every test that uses what it installs: tools of the system, engines.
 lab-setup:
-	$(STEP) "lab: its packages and engines" cargo run -p dtap-tests --bin dtap-lab -- setup
+	$(STEP) "lab: its packages, engines, kernel" cargo run -p dtap-tests --bin dtap-lab -- setup
 
 stories: build $(LAB)
 	$(STEP) "end-to-end stories" cargo test -p dtap-tests --no-fail-fast

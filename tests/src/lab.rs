@@ -18,6 +18,7 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tokio::runtime::{self, Handle, Runtime};
 
+mod apt;
 mod command;
 mod container;
 mod dockerd;
@@ -34,8 +35,10 @@ mod programs;
 mod proxy;
 mod rootless;
 mod snapshot;
+mod vm;
 mod worker;
 
+pub use apt::cache;
 pub use command::{Background, Output};
 pub use container::Container;
 pub use dockerd::Firewall;
@@ -47,6 +50,7 @@ pub use packages::install;
 pub use privilege::{can_run, require_root};
 pub use proxy::ApiProxy;
 pub use rootless::Rootless;
+pub use vm::{Vm, VmOptions};
 pub use worker::Worker;
 
 use dockerd::Dockerd;

@@ -26,6 +26,8 @@ pub mod client;
 #[cfg(target_os = "linux")]
 pub mod echo;
 #[cfg(target_os = "linux")]
+pub mod guest;
+#[cfg(target_os = "linux")]
 pub mod host;
 #[cfg(target_os = "linux")]
 pub mod inside;

@@ -57,7 +57,8 @@ pub(crate) fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
 /// Makes an interface on the one with the index `parent`.
 ///
 /// # Errors
-/// `EOPNOTSUPP` where the kernel has no such kind, `EBUSY` where the parent serves another kind or mode.
+/// `EOPNOTSUPP` where the kernel has no such kind, `EBUSY` where the parent serves another. A second mode of ipvlan is no error, but
+/// becomes that of every interface on the parent (the kernel's `ipvlan_main.c`).
 pub(crate) fn create(socket: &mut Socket, name: &str, parent: u32, mode: Mode) -> io::Result<()> {
     let mut request = Request::new()
         .set_create()

@@ -2,16 +2,13 @@
 
 use std::env;
 use std::fmt;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::apt::{self, Packages, Selection};
 use super::command::check;
-use super::place;
-
-mod apt;
 
 /// An engine ready to be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +26,7 @@ impl Engine {
     /// # Errors
     /// When not a single one can be had.
     pub fn available() -> Result<Vec<Self>> {
-        let cache = cache()?;
+        let cache = apt::cache()?;
         let runtime = apt::unpacked(&cache, &RUNTIME).context("fetch containerd and runc")?;
         let found: Vec<_> = ENGINES
             .iter()
@@ -43,7 +40,7 @@ impl Engine {
 
     /// The newest of [`Self::available`].
     pub fn newest() -> Result<Self> {
-        let cache = cache()?;
+        let cache = apt::cache()?;
         let runtime = apt::unpacked(&cache, &RUNTIME).context("fetch containerd and runc")?;
         let mut newest_first = ENGINES.iter().rev();
         newest_first
@@ -75,12 +72,22 @@ impl Engine {
 
     /// Fetches anew what could not be had before.
     pub fn retry() -> Result<()> {
-        apt::forget_failures(&cache()?)
+        apt::forget_failures(&apt::cache()?)
     }
 
     /// Its docker command.
     pub fn docker(&self) -> PathBuf {
         self.root.join("usr/bin/docker")
+    }
+
+    /// Everything it runs, to be taken elsewhere.
+    pub fn programs(&self) -> Vec<PathBuf> {
+        let own = ["sbin/dockerd", "sbin/docker-proxy", "bin/docker"];
+        let runtime = ["bin/containerd", "bin/containerd-shim-runc-v2", "sbin/runc"];
+        let own = own.map(|it| self.root.join("usr").join(it));
+        own.into_iter()
+            .chain(runtime.map(|it| self.runtime.join("usr").join(it)))
+            .collect()
     }
 
     /// Where its programs are, for a PATH.
@@ -148,30 +155,22 @@ impl fmt::Display for Engine {
     }
 }
 
-/// Packages of one Debian suite that are unpacked into one directory.
-#[derive(Debug)]
-struct Packages {
-    suite: &'static str,
-    directory: &'static str,
-    names: &'static [&'static str],
-}
-
 /// Oldest first.
 const ENGINES: [Packages; 3] = [
     Packages {
         suite: "bookworm",
         directory: "docker-bookworm",
-        names: &["docker.io"],
+        selection: Selection::Named(&["docker.io"]),
     },
     Packages {
         suite: "trixie",
         directory: "docker-trixie",
-        names: &["docker.io", "docker-cli"],
+        selection: Selection::Named(&["docker.io", "docker-cli"]),
     },
     Packages {
         suite: "sid",
         directory: "docker-sid",
-        names: &["docker.io", "docker-cli"],
+        selection: Selection::Named(&["docker.io", "docker-cli"]),
     },
 ];
 
@@ -179,23 +178,5 @@ const ENGINES: [Packages; 3] = [
 const RUNTIME: Packages = Packages {
     suite: "bookworm",
     directory: "runtime",
-    names: &["containerd", "runc"],
+    selection: Selection::Named(&["containerd", "runc"]),
 };
-
-/// `DTAP_LAB_CACHE`, else `lab` in cargo's target directory.
-fn cache() -> Result<PathBuf> {
-    if let Some(cache) = env::var_os("DTAP_LAB_CACHE") {
-        return Ok(PathBuf::from(cache));
-    }
-    let target = place::target().context("find cargo's target directory; set DTAP_LAB_CACHE")?;
-    Ok(target.join("lab"))
-}
-
-/// Held while the cache is written, so that tests that start together fetch once.
-fn lock(cache: &Path) -> Result<File> {
-    fs::create_dir_all(cache).with_context(|| format!("create {}", cache.display()))?;
-    let path = cache.join("lock");
-    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-    file.lock().context("lock the cache")?;
-    Ok(file)
-}

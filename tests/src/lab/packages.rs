@@ -59,7 +59,7 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 
 /// A program and the package that has it, beside what every Debian has. containerd, runc and the engines are not here: installed, they would be started
 /// as services.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
     ("xtables-nft-multi", "iptables"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -71,6 +71,7 @@ const PACKAGES: [(&str, &str); 12] = [
     ("rootlesskit", "rootlesskit"),
     ("slirp4netns", "slirp4netns"),
     ("newuidmap", "uidmap"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
     // For the library beside it, which dockerd 20.10 is linked with.
     ("dmsetup", "dmsetup"),
 ];

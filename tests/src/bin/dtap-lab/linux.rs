@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use dtap_tests::lab::{self, Engine, Firewall, Lab, Link, Options};
+use dtap_tests::lab::{self, Engine, Firewall, Lab, Link, Options, Vm};
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,7 +18,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Install the Debian packages a lab needs, and fetch the engines
+    /// Install the Debian packages a lab needs, and fetch the engines and a kernel
     Setup,
     /// List the engines there are, oldest first
     Engines,
@@ -97,6 +97,9 @@ fn run(action: Action) -> Result<ExitCode> {
         Action::Setup => {
             lab::install()?;
             Engine::retry()?;
+            if Vm::can_run() {
+                Vm::prepare()?;
+            }
             list_engines()
         }
         Action::Engines => list_engines(),

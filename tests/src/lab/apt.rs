@@ -1,14 +1,43 @@
-//! Packages of other Debian suites than the machine's, from the mirror it uses, without touching its apt state.
+//! Packages of Debian suites, which need not be the machine's, from the mirror it uses, without touching its apt state.
 
-use std::fs;
+use std::env;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::super::command::{Output, check, run};
-use super::{Packages, lock};
+use super::command::{Output, check, run};
+use super::place;
+
+/// Packages of one Debian suite that are unpacked into one directory.
+#[derive(Debug)]
+pub(super) struct Packages {
+    pub(super) suite: &'static str,
+    pub(super) directory: &'static str,
+    pub(super) selection: Selection,
+}
+
+/// Which packages.
+#[derive(Debug)]
+pub(super) enum Selection {
+    Named(&'static [&'static str]),
+    /// What an otherwise empty package stands for: the newest of many versions, each with a name of its own.
+    DependenciesOf(&'static str),
+}
+
+/// Where packages are unpacked: `DTAP_LAB_CACHE`, else `lab` in cargo's target directory.
+///
+/// # Errors
+/// When cargo's target directory cannot be found.
+pub fn cache() -> Result<PathBuf> {
+    if let Some(cache) = env::var_os("DTAP_LAB_CACHE") {
+        return Ok(PathBuf::from(cache));
+    }
+    let target = place::target().context("find cargo's target directory; set DTAP_LAB_CACHE")?;
+    Ok(target.join("lab"))
+}
 
 /// The directory with the unpacked packages. A failure is remembered, so that it costs time only once.
 pub(super) fn unpacked(cache: &Path, packages: &Packages) -> Result<PathBuf> {
@@ -41,19 +70,20 @@ pub(super) fn forget_failures(cache: &Path) -> Result<()> {
 }
 
 fn fetch(cache: &Path, packages: &Packages, root: &Path) -> Result<()> {
-    eprintln!(
-        "lab: fetching {} of Debian {}",
-        packages.names.join(", "),
-        packages.suite
-    );
     let work = tempfile::tempdir_in(cache).context("create a directory for apt")?;
     let apt = Apt::with_state_in(work.path(), packages.suite)?;
     download(apt.command("apt-get").args(["-qq", "update"]))?;
+    let names = apt.names(&packages.selection)?;
+    eprintln!(
+        "lab: fetching {} of Debian {}",
+        names.join(", "),
+        packages.suite
+    );
     download(
         apt.command("apt-get")
             .arg("-qq")
             .arg("download")
-            .args(packages.names),
+            .args(names),
     )?;
     let unpacked = work.path().join("unpacked");
     for entry in fs::read_dir(work.path())?.flatten() {
@@ -87,6 +117,20 @@ impl Apt {
         Ok(Self {
             state: directory.to_owned(),
         })
+    }
+
+    fn names(&self, selection: &Selection) -> Result<Vec<String>> {
+        match selection {
+            Selection::Named(names) => Ok(names.iter().map(ToString::to_string).collect()),
+            Selection::DependenciesOf(name) => {
+                let said = check(self.command("apt-cache").args(["depends", name]))?;
+                let names = dependencies_in(&said);
+                if names.is_empty() {
+                    bail!("the package {name} depends on none");
+                }
+                Ok(names)
+            }
+        }
     }
 
     fn command(&self, program: &str) -> Command {
@@ -130,6 +174,14 @@ fn mirror_in(targets: &str) -> Option<String> {
     })
 }
 
+fn dependencies_in(depends: &str) -> Vec<String> {
+    depends
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("Depends: "))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
 fn signed_by() -> String {
     let keys =
         ["pgp", "gpg"].map(|end| format!("/usr/share/keyrings/debian-archive-keyring.{end}"));
@@ -143,11 +195,20 @@ fn failure(cache: &Path, packages: &Packages) -> PathBuf {
     cache.join(packages.directory).with_extension(FAILURE)
 }
 
+/// Held while the cache is written, so that tests that start together fetch once.
+fn lock(cache: &Path) -> Result<File> {
+    fs::create_dir_all(cache).with_context(|| format!("create {}", cache.display()))?;
+    let path = cache.join("lock");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    file.lock().context("lock the cache")?;
+    Ok(file)
+}
+
 const FAILURE: &str = "failed";
 
 #[cfg(test)]
 mod tests {
-    use super::mirror_in;
+    use super::{dependencies_in, mirror_in};
 
     #[test]
     fn the_mirror_is_that_of_the_release_not_of_its_updates() {
@@ -166,6 +227,18 @@ mod tests {
         assert_eq!(
             mirror_in("http://mirror.example/ bookworm-updates main\n"),
             None
+        );
+    }
+
+    #[test]
+    fn dependencies_are_neither_recommended_nor_suggested_packages() {
+        let depends = "\
+            linux-image-cloud-amd64\n  \
+              Depends: linux-image-6.1.0-1-cloud-amd64\n  \
+              Suggests: linux-doc\n";
+        assert_eq!(
+            dependencies_in(depends),
+            ["linux-image-6.1.0-1-cloud-amd64"]
         );
     }
 }
