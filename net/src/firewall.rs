@@ -38,6 +38,10 @@ pub struct FirewallConfig {
     /// Which tunnel address may exchange packets with which bridge: a host's address in the tunnel,
     /// and the name of the bridge's interface.
     pub attached: BTreeSet<(IpAddr, String)>,
+    /// Which tunnel address may send packets to which interface, and get the answers.
+    pub outward: BTreeSet<(IpAddr, String)>,
+    /// Which tunnel address may be called by which address, both of one family.
+    pub callers: BTreeSet<(IpAddr, IpAddr)>,
     /// Containers that could not answer a tunnel address: they see the VM's address on their own
     /// bridge instead.
     pub masquerade: BTreeSet<IpAddr>,
@@ -269,7 +273,8 @@ fn step(
 }
 
 fn validate(config: &FirewallConfig) -> io::Result<()> {
-    let bridges = config.attached.iter().map(|(_, bridge)| bridge);
+    let bridges = config.attached.iter().chain(&config.outward);
+    let bridges = bridges.map(|(_, bridge)| bridge);
     for name in bridges.chain(&config.footholds).chain([&config.interface]) {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(['\0', '/']) {
             return Err(io::Error::new(

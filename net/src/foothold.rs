@@ -32,9 +32,9 @@ pub enum Foothold {
         parent: String,
         kind: SiblingKind,
         subnet: IpNet,
-        /// Routed one by one where the machine has another route to the subnet, its own LAN's
-        /// perhaps.
-        containers: BTreeSet<IpAddr>,
+        /// What is led to by it. A whole subnet only where the machine itself has no way there: it
+        /// may be that of its own LAN, or one its gateway knows.
+        destinations: BTreeSet<IpNet>,
     },
     /// A next hop.
     Hop {
@@ -94,17 +94,12 @@ impl Ground {
                 parent,
                 kind,
                 subnet,
-                containers,
+                destinations,
             } => {
                 let link = self.sibling(parent, *kind, *subnet)?;
                 let source = self.occupy(link.index, *subnet)?;
-                let destinations = if self.has_other_route(*subnet) {
-                    containers.iter().copied().map(IpNet::from).collect()
-                } else {
-                    vec![*subnet]
-                };
                 for destination in destinations {
-                    self.lead(destination, Target::Interface(link.index), Some(source))?;
+                    self.lead(*destination, Target::Interface(link.index), Some(source))?;
                 }
                 Ok(link.name)
             }
@@ -158,16 +153,6 @@ impl Ground {
         Ok(())
     }
 
-    /// Whether the machine reaches a part of the subnet, or all of it, by a route of somebody else's.
-    fn has_other_route(&self, subnet: IpNet) -> bool {
-        self.entries.iter().any(|entry| {
-            let destination = entry.destination;
-            entry.owner.is_none()
-                && destination.prefix_len() > 1
-                && (destination.contains(&subnet) || subnet.contains(&destination))
-        })
-    }
-
     fn sibling(&mut self, parent: &str, kind: SiblingKind, subnet: IpNet) -> io::Result<Link> {
         let index = index_of(parent)?;
         let alias = format!("dtap {} {subnet} on {parent}", driver(kind));
@@ -177,13 +162,19 @@ impl Ground {
             .find(|it| it.is_up && is_sibling(it) && it.alias == alias);
         let link = match found {
             Some(link) => link.clone(),
-            None => self.make_sibling(index, kind, &alias)?,
+            None => self.make_sibling(index, kind, subnet, &alias)?,
         };
         self.kept_links.insert(link.index);
         Ok(link)
     }
 
-    fn make_sibling(&mut self, parent: u32, kind: SiblingKind, alias: &str) -> io::Result<Link> {
+    fn make_sibling(
+        &mut self,
+        parent: u32,
+        kind: SiblingKind,
+        subnet: IpNet,
+        alias: &str,
+    ) -> io::Result<Link> {
         let is_free = |name: &String| self.links.iter().all(|it| it.name != *name);
         let name = (0..)
             .map(|number| format!("{PREFIX}{number}"))
@@ -191,7 +182,7 @@ impl Ground {
         let name = name.unwrap_or_default();
         link::create(&mut self.socket, &name, parent, mode(kind))
             .map_err(|error| refused(alias, kind, &error))?;
-        link::commission(&mut self.socket, &name, alias)?;
+        link::commission(&mut self.socket, &name, alias, subnet)?;
         self.links = link::links(&mut self.socket)?;
         let made = self.links.iter().find(|it| it.name == name);
         made.cloned()
@@ -269,5 +260,5 @@ fn said(attempt: std::fmt::Arguments<'_>, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{attempt}: {error}"))
 }
 
-/// Of our interfaces' names.
-const PREFIX: &str = "dtaps";
+/// Of our interfaces' names, and nobody else's.
+pub(crate) const PREFIX: &str = "dtaps";

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::net::SocketAddrV6;
 
 use dtap_net::firewall::{Firewall, FirewallConfig};
 use dtap_net::foothold::{self, Foothold};
 use dtap_tunnel::session::{SiblingKind, XTABLES_LOCK};
 use namespace::{Namespace, isolated, output, sh};
+use socket2::{Domain, Protocol, Socket, Type};
 
 mod namespace;
 
@@ -20,7 +22,7 @@ fn a_macvlan_neighbour_is_reached_by_the_subnets_network_address() {
     }
     let container = lan();
     assert!(!pings("10.50.0.7"));
-    let outcomes = foothold::set(&[beside("eth1", "10.50.0.0/24", &[])]).unwrap();
+    let outcomes = foothold::set(&[beside("eth1", "10.50.0.0/24", &["10.50.0.0/24"])]).unwrap();
     assert_eq!(outcomes[0].as_ref().unwrap(), "dtaps0");
     assert_eq!(
         output("ip -o address show dev dtaps0 scope global | grep -o 'inet [^ ]*'"),
@@ -52,7 +54,7 @@ fn an_ipvlan_neighbour_is_reached_in_every_mode_or_the_kernel_is_blamed() {
             parent: parent.clone(),
             kind,
             subnet: "10.50.0.0/24".parse().unwrap(),
-            containers: BTreeSet::new(),
+            destinations: ["10.50.0.0/24".parse().unwrap()].into(),
         };
         let container = Namespace::new();
         let made = output(&format!(
@@ -89,7 +91,7 @@ fn a_bridge_without_an_address_is_a_parent_too() {
         container.thread
     ));
     container.sh("ip address add 172.30.1.1/24 dev eth0\n ip link set eth0 up");
-    foothold::set(&[beside("br-x", "172.30.1.0/24", &[])]).unwrap();
+    foothold::set(&[beside("br-x", "172.30.1.0/24", &["172.30.1.0/24"])]).unwrap();
     assert!(pings("172.30.1.1"));
     assert_eq!(output("ip -o -4 address show dev br-x"), "");
 }
@@ -102,8 +104,8 @@ fn what_stands_is_left_and_what_is_not_wanted_goes() {
     let _container = lan();
     let before = output("ip link; ip address; ip route; ip -6 route");
     let both = [
-        beside("eth1", "10.50.0.0/24", &[]),
-        beside("eth1", "fd00:50::/64", &[]),
+        beside("eth1", "10.50.0.0/24", &["10.50.0.0/24"]),
+        beside("eth1", "fd00:50::/64", &["fd00:50::/64"]),
     ];
     foothold::set(&both).unwrap();
     let made = output("ip -o link show type macvlan");
@@ -119,21 +121,75 @@ fn what_stands_is_left_and_what_is_not_wanted_goes() {
 }
 
 #[test]
-fn where_the_machine_has_another_route_only_the_containers_are_led_to() {
+fn only_what_is_asked_for_is_led_to() {
     if !isolated() {
         return;
     }
     let _container = lan();
-    sh("ip address add 10.50.0.1/24 dev eth1");
     let one = |address: &str| [beside("eth1", "10.50.0.0/24", &[address])];
-    foothold::set(&one("10.50.0.7")).unwrap();
+    foothold::set(&one("10.50.0.7/32")).unwrap();
     let routes = || output("ip route show proto 76 | cut -d' ' -f1-3");
     assert_eq!(routes(), "10.50.0.7 dev dtaps0\n");
-    foothold::set(&one("10.50.0.8")).unwrap();
+    foothold::set(&one("10.50.0.8/32")).unwrap();
     assert_eq!(routes(), "10.50.0.8 dev dtaps0\n");
-    sh("ip address del 10.50.0.1/24 dev eth1");
-    foothold::set(&one("10.50.0.8")).unwrap();
-    assert_eq!(routes(), "10.50.0.0/24 dev dtaps0\n");
+}
+
+#[test]
+fn nobody_but_the_parent_answers_for_the_machines_own_address() {
+    if !isolated() {
+        return;
+    }
+    let neighbour = Namespace::new();
+    sh(&format!(
+        "ip link add eth1 up type veth peer name eth0 netns {}
+        ip address add 10.50.0.1/24 dev eth1",
+        neighbour.thread
+    ));
+    neighbour.sh("ip address add 10.50.0.9/24 dev eth0\n ip link set eth0 up");
+    foothold::set(&[beside("eth1", "10.50.0.0/24", &["10.50.0.7/32"])]).unwrap();
+    let answers = neighbour.run(|| {
+        output("busybox arping -I eth0 -c 2 -w 3 10.50.0.1 | grep -o '\\[.*\\]' | sort -u")
+    });
+    let parent = output("ip -o link show eth1 | grep -o 'link/ether [^ ]*' | cut -d' ' -f2");
+    assert_eq!(answers, format!("[{}]\n", parent.trim()));
+}
+
+#[test]
+fn a_router_on_the_parents_lan_does_not_become_the_machines_by_a_foothold() {
+    if !isolated() {
+        return;
+    }
+    let router = Namespace::new();
+    sh(&format!(
+        "ip link add eth1 up type veth peer name eth0 netns {}",
+        router.thread
+    ));
+    router.sh("ip address add fe80::9/64 dev eth0 nodad\n ip link set eth0 up");
+    foothold::set(&[beside("eth1", "10.50.0.0/24", &["10.50.0.7/32"])]).unwrap();
+    Firewall::new(XTABLES_LOCK.as_ref())
+        .unwrap()
+        .set(&FirewallConfig {
+            interface: "dtap0".to_owned(),
+            ..FirewallConfig::default()
+        })
+        .unwrap();
+    for interface in ["eth1", "dtaps0"] {
+        sh(&format!(
+            "echo 0 > /proc/sys/net/ipv6/conf/{interface}/forwarding"
+        ));
+    }
+    let routes = || output("ip -6 route show default");
+    for _ in 0..500 {
+        router.run(advertise);
+        if routes().contains("eth1") {
+            break;
+        }
+    }
+    assert!(
+        routes().contains("eth1") && !routes().contains("dtaps0"),
+        "{}",
+        routes()
+    );
 }
 
 #[test]
@@ -177,7 +233,7 @@ fn what_cannot_be_made_is_said_and_the_rest_stands() {
     let _container = lan();
     let outcomes = foothold::set(&[
         beside("nowhere", "10.51.0.0/24", &[]),
-        beside("eth1", "10.50.0.0/24", &[]),
+        beside("eth1", "10.50.0.0/24", &["10.50.0.0/24"]),
     ])
     .unwrap();
     let error = outcomes[0].as_ref().unwrap_err();
@@ -208,7 +264,7 @@ fn a_foothold_is_for_the_tunnel_alone() {
     sh("nft add table ip engine
         nft add chain ip engine post '{ type nat hook postrouting priority srcnat; }'
         nft add rule ip engine post ip saddr 172.30.1.0/24 oifname != br-a masquerade");
-    foothold::set(&[beside("eth1", "10.50.0.0/24", &[])]).unwrap();
+    foothold::set(&[beside("eth1", "10.50.0.0/24", &["10.50.0.0/24"])]).unwrap();
     let reaches = |namespace: &Namespace, to: &'static str| namespace.run(move || pings(to));
     assert!(
         reaches(&other, "10.50.0.7"),
@@ -245,13 +301,27 @@ fn lan() -> Namespace {
     container
 }
 
-fn beside(parent: &str, subnet: &str, containers: &[&str]) -> Foothold {
+fn beside(parent: &str, subnet: &str, destinations: &[&str]) -> Foothold {
     Foothold::Sibling {
         parent: parent.to_owned(),
         kind: SiblingKind::Macvlan,
         subnet: subnet.parse().unwrap(),
-        containers: containers.iter().map(|it| it.parse().unwrap()).collect(),
+        destinations: destinations.iter().map(|it| it.parse().unwrap()).collect(),
     }
+}
+
+/// Tells everybody on eth0 that here is a router (RFC 4861, section 4.2).
+fn advertise() {
+    let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
+    let index = nix::net::if_::if_nametoindex("eth0").unwrap();
+    socket.set_multicast_if_v6(index).unwrap();
+    socket.set_multicast_hops_v6(255).unwrap();
+    let mut message = [0; 16];
+    message[0] = 134;
+    message[6..8].copy_from_slice(&1800_u16.to_be_bytes());
+    let everybody = SocketAddrV6::new("ff02::1".parse().unwrap(), 0, 0, index);
+    // Until the cable is found to be plugged in, there is no way.
+    let _ = socket.send_to(&message, &everybody.into());
 }
 
 fn pings(address: &str) -> bool {

@@ -2,10 +2,12 @@
 //! interfaces packets pass, and what it lacks for that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
 use dtap_net::foothold::{self, Foothold};
 use dtap_tunnel::session::{Access, Attachment, SiblingKind};
+use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 
 /// Why networks could not be attached, by their ID.
@@ -17,9 +19,19 @@ pub(crate) struct Grounds {
     /// The interfaces by which the containers of a network are reached, by its
     /// ID.
     pub(crate) passed: BTreeMap<String, BTreeSet<String>>,
-    /// Those of them by which containers answer this machine only.
+    /// What leads to the networks that are reached by next hops, by their ID.
+    pub(crate) exits: BTreeMap<String, Exits>,
+    /// Interfaces by which containers answer this machine only.
     pub(crate) footholds: BTreeSet<String>,
     pub(crate) problems: Problems,
+}
+
+/// Interfaces that others are behind, too.
+#[derive(Debug, Default)]
+pub(crate) struct Exits {
+    pub(crate) interfaces: BTreeSet<String>,
+    /// Where the containers of the network come from when they call.
+    pub(crate) callers: BTreeSet<IpAddr>,
 }
 
 impl Grounds {
@@ -70,11 +82,21 @@ impl Grounds {
         match foothold {
             Foothold::Sibling { .. } => {
                 self.footholds.insert(interface.clone());
+                let passed = self.passed.entry(attachment.id.clone()).or_default();
+                passed.insert(interface);
             }
-            Foothold::Hop { .. } => {}
+            Foothold::Hop {
+                destination,
+                address,
+                ..
+            } => {
+                let exits = self.exits.entry(attachment.id.clone()).or_default();
+                exits.interfaces.insert(interface);
+                if destination.prefix_len() == destination.max_prefix_len() {
+                    exits.callers.insert(*address);
+                }
+            }
         }
-        let passed = self.passed.entry(attachment.id.clone()).or_default();
-        passed.insert(interface);
     }
 
     fn fail(&mut self, attachment: &Attachment, reason: String) {
@@ -91,7 +113,7 @@ fn footholds(attachment: &Attachment) -> Vec<Foothold> {
                 parent: interface.clone(),
                 kind: SiblingKind::Macvlan,
                 subnet: *subnet,
-                containers: BTreeSet::new(),
+                destinations: BTreeSet::from([*subnet]),
             })
             .collect(),
         Access::Sibling {
@@ -105,10 +127,10 @@ fn footholds(attachment: &Attachment) -> Vec<Foothold> {
                 parent: parent.clone(),
                 kind: *kind,
                 subnet: *subnet,
-                containers: containers
+                destinations: containers
                     .iter()
-                    .copied()
-                    .filter(|it| subnet.contains(it))
+                    .filter(|it| subnet.contains(*it))
+                    .map(|it| IpNet::from(*it))
                     .collect(),
             })
             .collect(),

@@ -78,8 +78,8 @@ impl Kernel {
                 ..RouterConfig::default()
             })
         };
-        let rules = self.firewall.clear();
         let footholds = foothold::clear();
+        let rules = self.firewall.clear();
         routes.context("clear addresses and routes")?;
         rules.context("clear the firewall rules")?;
         footholds.context("clear addresses and routes on the engine's networks")
@@ -140,6 +140,17 @@ fn firewall(
                 config
                     .attached
                     .extend(hosts.map(|host| (host, interface.clone())));
+            }
+            if let Some(exits) = grounds.exits.get(&attachment.id) {
+                for host in client.addresses.host() {
+                    let interfaces = exits.interfaces.iter();
+                    config
+                        .outward
+                        .extend(interfaces.map(|it| (host, it.clone())));
+                    let callers = exits.callers.iter();
+                    let callers = callers.filter(|it| it.is_ipv4() == host.is_ipv4());
+                    config.callers.extend(callers.map(|it| (host, *it)));
+                }
             }
             config.masquerade.extend(&attachment.masquerade);
             config.excluded.extend(&attachment.excluded);

@@ -7,6 +7,7 @@ use dtap_tunnel::session::{Access, Attachment};
 
 use super::network::Decision;
 use super::{Input, bridge, container, overlay, parent};
+use crate::docker::GATEWAY_BRIDGE;
 
 /// Addresses of containers by network ID.
 type Addresses<'a> = BTreeMap<&'a str, BTreeSet<IpAddr>>;
@@ -31,7 +32,11 @@ pub(super) fn attachments(input: &Input, decisions: &[Decision<'_>]) -> Vec<Atta
             } else {
                 within(decision, &masquerade)
             },
-            excluded: within(decision, &excluded),
+            excluded: if decision.network.name == GATEWAY_BRIDGE {
+                overlay::excluded_exits(input, decisions)
+            } else {
+                within(decision, &excluded)
+            },
         })
         .collect()
 }

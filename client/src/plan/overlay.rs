@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use dtap_tunnel::session::Hop;
 use ipnet::IpNet;
 
+use super::container::is_excluded;
 use super::network::Decision;
 use super::{Input, Reach};
 use crate::docker::{
@@ -91,6 +92,24 @@ pub(super) fn sources(input: &Input, decision: &Decision<'_>) -> BTreeMap<Ipv4Ad
         }
     }
     sources
+}
+
+/// The addresses by which containers that are to be left alone leave for the engine's machine: by label, or because none
+/// of their overlay networks is wanted.
+pub(super) fn excluded_exits(input: &Input, decisions: &[Decision<'_>]) -> BTreeSet<IpAddr> {
+    let overlays = decisions.iter().filter(|it| it.network.is_overlay());
+    let wanted: BTreeSet<_> = overlays
+        .filter(|it| !it.attached.is_empty())
+        .map(|it| it.network.id.as_str())
+        .collect();
+    let is_wanted = |container: &&Container| {
+        let mut endpoints = container.endpoints.iter();
+        !is_excluded(container) && endpoints.any(|it| wanted.contains(it.network_id.as_str()))
+    };
+    let containers = input.containers.iter().filter(|it| !is_wanted(it));
+    let exits = containers.filter_map(|it| input.swarm.exits.get(&it.id));
+
+    exits.flatten().copied().collect()
 }
 
 /// The addresses of containers that would perhaps answer by another bridge than they were reached by.
@@ -179,7 +198,7 @@ fn locals<'a>(
     network: &'a Network,
 ) -> impl Iterator<Item = (&'a Container, &'a ContainerEndpoint, Ipv4Addr)> {
     let containers = input.containers.iter();
-    let containers = containers.filter(|it| it.running && !it.is_leg());
+    let containers = containers.filter(|it| it.running && !it.is_leg() && !is_excluded(it));
 
     containers.flat_map(move |container| {
         let endpoints = container.endpoints.iter();

@@ -4,7 +4,7 @@
 //! an intact table is recognised.
 
 use netlink_bindings::nftables::{
-    ExprOps, IterableDataAttrs, IterableExprListAttrs, PayloadBase, PushExprListAttrs, Registers,
+    ExprOps, IterableDataAttrs, IterableExprListAttrs, PushExprListAttrs, Registers,
 };
 use netlink_bindings::traits::Pusher;
 
@@ -49,7 +49,7 @@ pub(super) fn encode<Prev: Pusher>(
             let load = element
                 .nested_data_payload()
                 .push_dreg(*to)
-                .push_base(PayloadBase::NetworkHeader as u32);
+                .push_base(field.base);
             load.push_offset(field.offset)
                 .push_len(field.length)
                 .end_nested()
@@ -63,7 +63,7 @@ pub(super) fn encode<Prev: Pusher>(
             let store = element
                 .nested_data_payload()
                 .push_sreg(*from)
-                .push_base(PayloadBase::NetworkHeader as u32);
+                .push_base(field.base);
             let store = store.push_offset(field.offset).push_len(field.length);
             let store = store
                 .push_csum_type(checksum.kind)
@@ -150,6 +150,7 @@ fn decode_one(data: &ExprOps<'_>) -> Option<Expression> {
         }),
         ExprOps::Payload(payload) => {
             let field = Field {
+                base: payload.get_base().ok()?,
                 offset: payload.get_offset().ok()?,
                 length: payload.get_len().ok()?,
             };

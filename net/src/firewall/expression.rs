@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use netlink_bindings::nftables::{CmpOps, CtKeys, MetaKeys, Registers, VerdictCode};
+use netlink_bindings::nftables::{CmpOps, CtKeys, MetaKeys, PayloadBase, Registers, VerdictCode};
+
+use crate::foothold;
 
 use super::ruleset::{Direction, Family, Set, Statement};
 
@@ -49,9 +51,10 @@ pub(super) enum Expression {
     Verdict(u32),
 }
 
-/// Bytes of the network header.
+/// Bytes of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
+    pub(super) base: u32,
     pub(super) offset: u32,
     pub(super) length: u32,
 }
@@ -111,6 +114,44 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             expressions.push(lookup(set));
             expressions
         }
+        Statement::Outward(family) => {
+            let (address, second, set) = match family {
+                Family::V4 => (SOURCE_4, REG_32_1, Set::Outward4),
+                Family::V6 => (SOURCE_6, REG_2, Set::Outward6),
+            };
+            let mut expressions = of_family(*family);
+            expressions.extend([
+                Expression::Load {
+                    field: address,
+                    to: REG_1,
+                },
+                Expression::Meta {
+                    key: Direction::Out.meta(),
+                    to: second,
+                },
+                lookup(set),
+            ]);
+            expressions
+        }
+        Statement::Caller(family) => {
+            let (called, caller, second, set) = match family {
+                Family::V4 => (DESTINATION_4, SOURCE_4, REG_32_1, Set::Callers4),
+                Family::V6 => (DESTINATION_6, SOURCE_6, REG_2, Set::Callers6),
+            };
+            let mut expressions = of_family(*family);
+            expressions.extend([
+                Expression::Load {
+                    field: called,
+                    to: REG_1,
+                },
+                Expression::Load {
+                    field: caller,
+                    to: second,
+                },
+                lookup(set),
+            ]);
+            expressions
+        }
         Statement::Excluded(family, direction) => {
             let (field, set) = match (family, direction) {
                 (Family::V4, Direction::Out) => (DESTINATION_4, Set::Excluded4),
@@ -138,6 +179,25 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             expressions.extend([Expression::Load { field, to: REG_1 }, lookup(set)]);
             expressions
         }
+        Statement::ByOwnFoothold(direction) => vec![
+            Expression::Meta {
+                key: direction.meta(),
+                to: REG_1,
+            },
+            equal(foothold::PREFIX.as_bytes().to_vec()),
+        ],
+        Statement::RouterAdvertisement => vec![
+            Expression::Meta {
+                key: MetaKeys::L4Proto as u32,
+                to: REG_1,
+            },
+            equal(vec![libc::IPPROTO_ICMPV6 as u8]),
+            Expression::Load {
+                field: ICMP_TYPE,
+                to: REG_1,
+            },
+            equal(vec![ROUTER_ADVERTISEMENT]),
+        ],
         Statement::Established => tracked_as(CT_ESTABLISHED | CT_RELATED),
         Statement::New => tracked_as(CT_NEW),
         Statement::KeepSource(family) => {
@@ -274,22 +334,34 @@ impl Family {
 }
 
 const SOURCE_4: Field = Field {
+    base: NETWORK,
     offset: 12,
     length: 4,
 };
 const DESTINATION_4: Field = Field {
+    base: NETWORK,
     offset: 16,
     length: 4,
 };
 const SOURCE_6: Field = Field {
+    base: NETWORK,
     offset: 8,
     length: 16,
 };
 const DESTINATION_6: Field = Field {
+    base: NETWORK,
     offset: 24,
     length: 16,
 };
+const ICMP_TYPE: Field = Field {
+    base: PayloadBase::TransportHeader as u32,
+    offset: 0,
+    length: 1,
+};
+const NETWORK: u32 = PayloadBase::NetworkHeader as u32;
 const IPV4_CHECKSUM: u32 = 10;
+/// RFC 4861, section 4.2.
+const ROUTER_ADVERTISEMENT: u8 = 134;
 
 const REG_1: u32 = Registers::Reg1 as u32;
 /// The parts of a concatenation stand in adjacent 32-bit registers: after an IPv4 address comes the

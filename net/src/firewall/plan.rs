@@ -164,10 +164,12 @@ fn table(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
 }
 
 fn elements(config: &FirewallConfig) -> BTreeMap<Set, BTreeSet<Vec<u8>>> {
-    let attached = config.attached.iter().map(|(address, bridge)| {
-        let set = of_family(*address, Set::Attached4, Set::Attached6);
-        let interface = expression::interface_key(bridge);
-        (set, [expression::address_key(*address), interface].concat())
+    let attached = by_interface(&config.attached, Set::Attached4, Set::Attached6);
+    let outward = by_interface(&config.outward, Set::Outward4, Set::Outward6);
+    let callers = config.callers.iter().map(|(called, caller)| {
+        let set = of_family(*called, Set::Callers4, Set::Callers6);
+        let key = [called, caller].map(|it| expression::address_key(*it));
+        (set, key.concat())
     });
     let footholds = config.footholds.iter();
     let footholds = footholds.map(|it| (Set::Footholds, expression::interface_key(it)));
@@ -175,10 +177,23 @@ fn elements(config: &FirewallConfig) -> BTreeMap<Set, BTreeSet<Vec<u8>>> {
     let mut elements: BTreeMap<_, BTreeSet<_>> = Set::ALL.map(|set| (set, BTreeSet::new())).into();
     let excluded = keys(&config.excluded, Set::Excluded4, Set::Excluded6);
     let masquerade = keys(&config.masquerade, Set::Masquerade4, Set::Masquerade6);
-    for (set, key) in attached.chain(excluded).chain(masquerade).chain(footholds) {
+    let reached = attached.chain(outward).chain(callers);
+    for (set, key) in reached.chain(excluded).chain(masquerade).chain(footholds) {
         elements.entry(set).or_default().insert(key);
     }
     elements
+}
+
+fn by_interface(
+    pairs: &BTreeSet<(IpAddr, String)>,
+    v4: Set,
+    v6: Set,
+) -> impl Iterator<Item = (Set, Vec<u8>)> {
+    pairs.iter().map(move |(address, interface)| {
+        let interface = expression::interface_key(interface);
+        let key = [expression::address_key(*address), interface].concat();
+        (of_family(*address, v4, v6), key)
+    })
 }
 
 fn keys(addresses: &BTreeSet<IpAddr>, v4: Set, v6: Set) -> impl Iterator<Item = (Set, Vec<u8>)> {

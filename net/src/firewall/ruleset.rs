@@ -1,6 +1,6 @@
 //! Our table as data, and as the text `nft list table inet dtap` prints.
 
-use std::fmt;
+mod text;
 
 /// An address family of the IP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +25,19 @@ pub(super) enum Statement {
     /// The tunnel address, which is the source of what goes out by a bridge, is attached to that
     /// bridge.
     Attached(Family, Direction),
+    /// What comes from the tunnel leaves by an interface that a tunnel address may reach something by.
+    Outward(Family),
+    /// What goes to the tunnel comes from one who may call that tunnel address.
+    Caller(Family),
     /// The container, which is the destination of what comes from the tunnel, is to be left alone.
     Excluded(Family, Direction),
     /// The destination could not answer a tunnel address.
     NeedsMasquerade(Family),
     /// By an interface whose containers answer the VM only.
     ByFoothold(Direction),
+    /// By one of those that the server makes, known by its name before it is in any set.
+    ByOwnFoothold(Direction),
+    RouterAdvertisement,
     New,
     Established,
     /// A decision to translate the source to what it is, so that no later chain decides otherwise.
@@ -46,6 +53,10 @@ pub(super) enum Statement {
 pub(super) enum Set {
     Attached4,
     Attached6,
+    Outward4,
+    Outward6,
+    Callers4,
+    Callers6,
     Excluded4,
     Excluded6,
     Masquerade4,
@@ -54,9 +65,13 @@ pub(super) enum Set {
 }
 
 impl Set {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Attached4,
         Self::Attached6,
+        Self::Outward4,
+        Self::Outward6,
+        Self::Callers4,
+        Self::Callers6,
         Self::Excluded4,
         Self::Excluded6,
         Self::Masquerade4,
@@ -68,6 +83,10 @@ impl Set {
         match self {
             Self::Attached4 => "attached4",
             Self::Attached6 => "attached6",
+            Self::Outward4 => "outward4",
+            Self::Outward6 => "outward6",
+            Self::Callers4 => "callers4",
+            Self::Callers6 => "callers6",
             Self::Excluded4 => "excluded4",
             Self::Excluded6 => "excluded6",
             Self::Masquerade4 => "masquerade4",
@@ -78,8 +97,10 @@ impl Set {
 
     fn key(self) -> &'static str {
         match self {
-            Self::Attached4 => "ipv4_addr . ifname",
-            Self::Attached6 => "ipv6_addr . ifname",
+            Self::Attached4 | Self::Outward4 => "ipv4_addr . ifname",
+            Self::Attached6 | Self::Outward6 => "ipv6_addr . ifname",
+            Self::Callers4 => "ipv4_addr . ipv4_addr",
+            Self::Callers6 => "ipv6_addr . ipv6_addr",
             Self::Excluded4 | Self::Masquerade4 => "ipv4_addr",
             Self::Excluded6 | Self::Masquerade6 => "ipv6_addr",
             Self::Footholds => "ifname",
@@ -146,7 +167,7 @@ impl Ruleset {
                     hook: Hook::Input,
                     priority: -10,
                     priority_name: "filter - 10",
-                    rules: vec![strangers(Direction::In)],
+                    rules: [vec![advertisements()], strangers(Direction::In)].concat(),
                 },
                 Chain {
                     name: "output",
@@ -154,7 +175,7 @@ impl Ruleset {
                     hook: Hook::Output,
                     priority: -10,
                     priority_name: "filter - 10",
-                    rules: vec![strangers(Direction::Out)],
+                    rules: strangers(Direction::Out),
                 },
                 Chain {
                     name: "forward",
@@ -188,12 +209,30 @@ pub(super) fn accept(direction: Direction, interface: &str) -> Vec<Statement> {
 }
 
 /// Footholds are for the tunnel: the VM and those containers could not talk to each other without them, and still cannot.
-fn strangers(direction: Direction) -> Vec<Statement> {
+fn strangers(direction: Direction) -> Vec<Vec<Statement>> {
+    by_footholds(direction)
+        .map(|by| vec![by, Statement::New, Statement::Drop])
+        .into()
+}
+
+/// They would make a foothold the VM's way to everywhere.
+fn advertisements() -> Vec<Statement> {
     vec![
-        Statement::ByFoothold(direction),
-        Statement::New,
+        Statement::ByOwnFoothold(Direction::In),
+        Statement::RouterAdvertisement,
         Statement::Drop,
     ]
+}
+
+fn by_footholds(direction: Direction) -> [Statement; 2] {
+    [
+        Statement::ByOwnFoothold(direction),
+        Statement::ByFoothold(direction),
+    ]
+}
+
+fn accepts(tunnel: &Statement, matches: [Statement; 2]) -> [Vec<Statement>; 2] {
+    matches.map(|it| vec![tunnel.clone(), it, Statement::Accept])
 }
 
 struct Rules {
@@ -241,17 +280,20 @@ impl Rules {
         let mut rules = Vec::new();
         rules.extend(excluded(&self.from_tunnel, Direction::Out));
         rules.extend(attached(&self.from_tunnel, Direction::Out));
+        rules.extend(accepts(&self.from_tunnel, FAMILIES.map(Statement::Outward)));
         rules.push(vec![self.from_tunnel.clone(), Statement::Drop]);
         rules.extend(excluded(&self.to_tunnel, Direction::In));
         rules.extend(attached(&self.to_tunnel, Direction::In));
+        rules.extend(accepts(&self.to_tunnel, FAMILIES.map(Statement::Caller)));
         rules.push(vec![
             self.to_tunnel.clone(),
             Statement::Established,
             Statement::Accept,
         ]);
         rules.push(vec![self.to_tunnel.clone(), Statement::Drop]);
-        let by_foothold = [Direction::In, Direction::Out].map(Statement::ByFoothold);
-        rules.extend(by_foothold.map(|it| vec![it, Statement::Drop]));
+        let by_footholds = [Direction::In, Direction::Out].map(by_footholds);
+        let by_footholds = by_footholds.into_iter().flatten();
+        rules.extend(by_footholds.map(|it| vec![it, Statement::Drop]));
         rules
     }
 
@@ -274,104 +316,6 @@ impl Rules {
             .chain(masquerade)
             .chain([by_foothold])
             .collect()
-    }
-}
-
-impl fmt::Display for Ruleset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table inet {TABLE} {{")?;
-        for set in Set::ALL {
-            writeln!(f, "\tset {} {{\n\t\ttype {}\n\t}}\n", set.name(), set.key())?;
-        }
-        for (position, chain) in self.chains.iter().enumerate() {
-            if position > 0 {
-                writeln!(f)?;
-            }
-            write!(f, "{chain}")?;
-        }
-        writeln!(f, "}}")
-    }
-}
-
-impl fmt::Display for Chain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hook = match self.hook {
-            Hook::Prerouting => "prerouting",
-            Hook::Input => "input",
-            Hook::Forward => "forward",
-            Hook::Output => "output",
-            Hook::Postrouting => "postrouting",
-        };
-        writeln!(f, "\tchain {} {{", self.name)?;
-        writeln!(
-            f,
-            "\t\ttype {} hook {hook} priority {}; policy accept;",
-            self.kind, self.priority_name
-        )?;
-        for rule in &self.rules {
-            let statements: Vec<_> = rule.iter().map(ToString::to_string).collect();
-            writeln!(f, "\t\t{}", statements.join(" "))?;
-        }
-        writeln!(f, "\t}}")
-    }
-}
-
-impl fmt::Display for Statement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Interface(direction, name) => write!(f, "{} \"{name}\"", direction.key()),
-            Self::FlipDestination(Family::V4) => f.write_str("ip daddr set ip daddr ^ 128.0.0.0"),
-            Self::FlipDestination(Family::V6) => f.write_str("ip6 daddr set ip6 daddr ^ 8000::"),
-            Self::Attached(family, bridge) => {
-                let (ip, set) = family.names(Set::Attached4, Set::Attached6);
-                let field = match bridge {
-                    Direction::In => "daddr",
-                    Direction::Out => "saddr",
-                };
-                write!(f, "{ip} {field} . {} @{}", bridge.key(), set.name())
-            }
-            Self::Excluded(family, direction) => {
-                let (ip, set) = family.names(Set::Excluded4, Set::Excluded6);
-                let field = match direction {
-                    Direction::In => "saddr",
-                    Direction::Out => "daddr",
-                };
-                write!(f, "{ip} {field} @{}", set.name())
-            }
-            Self::ByFoothold(direction) => {
-                write!(f, "{} @{}", direction.key(), Set::Footholds.name())
-            }
-            Self::New => f.write_str("ct state new"),
-            Self::NeedsMasquerade(family) => {
-                let (ip, set) = family.names(Set::Masquerade4, Set::Masquerade6);
-                write!(f, "{ip} daddr @{}", set.name())
-            }
-            Self::Established => f.write_str("ct state established,related"),
-            Self::KeepSource(Family::V4) => f.write_str("snat ip to ip saddr"),
-            Self::KeepSource(Family::V6) => f.write_str("snat ip6 to ip6 saddr"),
-            Self::Masquerade => f.write_str("masquerade"),
-            Self::Counter => f.write_str("counter"),
-            Self::Accept => f.write_str("accept"),
-            Self::Drop => f.write_str("drop"),
-        }
-    }
-}
-
-impl Direction {
-    fn key(self) -> &'static str {
-        match self {
-            Self::In => "iifname",
-            Self::Out => "oifname",
-        }
-    }
-}
-
-impl Family {
-    fn names(self, v4: Set, v6: Set) -> (&'static str, Set) {
-        match self {
-            Self::V4 => ("ip", v4),
-            Self::V6 => ("ip6", v6),
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use ipnet::IpNet;
 use netlink_bindings::rt_link::{Ifinfomsg, Request};
 use netlink_bindings::traits::Pusher;
 use netlink_bindings::utils::{finalize_nested_header, push_header, push_nested_header};
@@ -82,8 +83,14 @@ pub(crate) fn create(socket: &mut Socket, name: &str, parent: u32, mode: Mode) -
     socket.execute(&request)
 }
 
-/// Writes an alias on an interface and brings it up.
-pub(crate) fn commission(socket: &mut Socket, name: &str, alias: &str) -> io::Result<()> {
+/// Writes an alias on an interface and brings it up, to be one in this subnet and nothing else: it answers nobody who asks
+/// for the machine's other addresses, and for an IPv4 subnet it has no IPv6 address at all.
+pub(crate) fn commission(
+    socket: &mut Socket,
+    name: &str,
+    alias: &str,
+    subnet: IpNet,
+) -> io::Result<()> {
     let up = libc::IFF_UP as u32;
     let header = Ifinfomsg {
         ifi_flags: up,
@@ -91,10 +98,28 @@ pub(crate) fn commission(socket: &mut Socket, name: &str, alias: &str) -> io::Re
         ..Default::default()
     };
     let mut request = Request::new().op_setlink_do(&header);
-    request
+    let mut attributes = request
         .encode()
         .push_ifname_bytes(name.as_bytes())
         .push_ifalias_bytes(alias.as_bytes());
+    let bytes = attributes.as_vec_mut();
+    let families = push_nested_header(bytes, IFLA_AF_SPEC);
+    let v4 = push_nested_header(bytes, libc::AF_INET as u16);
+    let settings = push_nested_header(bytes, IFLA_INET_CONF);
+    attribute(
+        bytes,
+        IPV4_DEVCONF_ARP_IGNORE,
+        &OWN_ADDRESSES_ONLY.to_ne_bytes(),
+    );
+    finalize_nested_header(bytes, settings);
+    finalize_nested_header(bytes, v4);
+    if matches!(subnet, IpNet::V4(_)) {
+        let v6 = push_nested_header(bytes, libc::AF_INET6 as u16);
+        attribute(bytes, IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+        finalize_nested_header(bytes, v6);
+    }
+    finalize_nested_header(bytes, families);
+    drop(attributes);
     socket.execute(&request)
 }
 
@@ -119,3 +144,10 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const MACVLAN_MODE_BRIDGE: u32 = 4;
 const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_INET_CONF: u16 = 1;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
+/// The kernel's `ip.h`, and its `ip-sysctl.rst`, `arp_ignore`.
+const IPV4_DEVCONF_ARP_IGNORE: u16 = 19;
+const OWN_ADDRESSES_ONLY: u32 = 1;

@@ -95,8 +95,8 @@ impl Server {
         if paired.is_empty() {
             Router::sweep().context("clear the routes of an earlier run")?;
         }
-        Firewall::sweep(Path::new(XTABLES_LOCK)).context("clear the rules of an earlier run")?;
         foothold::clear().context("clear the footholds of an earlier run")?;
+        Firewall::sweep(Path::new(XTABLES_LOCK)).context("clear the rules of an earlier run")?;
         for (client, known) in paired {
             self.admit(client, Addresses::numbered(known.number, key), None)
                 .await?;

@@ -89,6 +89,28 @@ fn state<'a>(plan: &'a Plan, network: &Network) -> &'a NetworkState {
 }
 
 #[test]
+fn who_is_left_alone_has_no_way_in_nor_out_by_the_gateway_bridge() {
+    let (ov, other) = (overlay("ov"), overlay("unwanted"));
+    let mut input = input(&ov);
+    input.networks.push(other.clone());
+    input.filters.exclude = vec!["unwanted".parse().unwrap()];
+    local(&mut input, "web", &ov, "10.0.1.2", Some("172.19.0.3"));
+    local(&mut input, "hidden", &ov, "10.0.1.3", Some("172.19.0.4"));
+    let label = ("dtap.enable".to_owned(), "false".to_owned());
+    input.containers[1].labels.extend([label]);
+    local(&mut input, "far", &other, "10.0.1.4", Some("172.19.0.5"));
+
+    let plan = plan(&input);
+
+    let (hops, _) = access(&plan, &ov);
+    assert_eq!(hops, ["10.0.1.2/32 172.19.0.3 docker_gwbridge"]);
+    let mut attachments = plan.attachments.iter();
+    let gateway = attachments.find(|it| it.network == "docker_gwbridge");
+    let excluded = gateway.unwrap().excluded.iter().map(ToString::to_string);
+    assert_eq!(excluded.collect::<Vec<_>>(), ["172.19.0.4", "172.19.0.5"]);
+}
+
+#[test]
 fn a_container_of_the_own_node_is_reached_by_its_exit_and_without_a_leg() {
     let ov = overlay("ov");
     let mut input = input(&ov);

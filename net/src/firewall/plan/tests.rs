@@ -4,7 +4,7 @@ use super::*;
 fn an_empty_kernel_gets_the_table_with_all_elements() {
     assert_eq!(
         shown(&set(&Snapshot::default(), &config())),
-        ["replace table: 1 1 0 0 1 0 0"]
+        ["replace table: 1 1 0 0 0 0 0 0 1 0 0"]
     );
 }
 
@@ -32,7 +32,7 @@ fn any_other_structure_is_replaced() {
     let damages: [fn(&mut Snapshot); 8] = [
         |kernel| kernel.tables[0].flags = 1,
         |kernel| drop(kernel.rules.pop()),
-        |kernel| kernel.rules.swap(6, 7),
+        |kernel| kernel.rules.swap(9, 10),
         |kernel| kernel.rules[0].expressions = None,
         |kernel| drop(kernel.chains.pop()),
         |kernel| kernel.chains[2].base.as_mut().unwrap().drops = true,
@@ -44,7 +44,7 @@ fn any_other_structure_is_replaced() {
         damage(&mut kernel);
         assert_eq!(
             shown(&set(&kernel, &config())),
-            ["replace table: 1 1 0 0 1 0 0"],
+            ["replace table: 1 1 0 0 0 0 0 0 1 0 0"],
             "damage {number}"
         );
     }
