@@ -123,7 +123,7 @@ impl Client {
                     return ended.context("run a connection")?.map(|()| None);
                 }
                 question = self.control.question() => match question.command {
-                    Command::Status | Command::Ls => self.answer(question),
+                    Command::Status | Command::Ls | Command::Engines => self.answer(question),
                     Command::Disconnect => return Ok(Some(question)),
                 },
                 index = changed(&mut self.views) => {
@@ -155,6 +155,10 @@ impl Client {
             let json = match question.command {
                 Command::Ls => {
                     let engines: Vec<_> = views.iter().map(View::listing).collect();
+                    serde_json::to_string(&engines)
+                }
+                Command::Engines => {
+                    let engines: Vec<_> = views.iter().map(View::chosen).collect();
                     serde_json::to_string(&engines)
                 }
                 Command::Status | Command::Disconnect => {

@@ -23,12 +23,14 @@ use crate::{privilege, state_dir};
 pub(crate) enum Command {
     Status,
     Ls,
+    Engines,
     Disconnect,
 }
 
-const COMMANDS: [(Command, &str); 3] = [
+const COMMANDS: [(Command, &str); 4] = [
     (Command::Status, "status"),
     (Command::Ls, "ls"),
+    (Command::Engines, "engines"),
     (Command::Disconnect, "disconnect"),
 ];
 const PATIENCE: Duration = Duration::from_secs(10);

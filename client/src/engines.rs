@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
 
-use crate::docker::{self, Choice, Environment, Selection, Target};
+use crate::docker::{self, Choice, Endpoint, Environment, Selection, Target};
 
 /// One engine of the user's choice. Its context may lead elsewhere later.
 #[derive(Debug, Clone)]
@@ -14,6 +15,14 @@ pub(crate) struct Source {
     selection: Selection,
     naming: Naming,
     environment: Arc<Environment>,
+}
+
+/// An engine of the running client, in its own words: a connection's name does not tell where its engine is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Chosen {
+    pub(crate) name: String,
+    /// Unknown where nobody has chosen one and none has been found yet.
+    pub(crate) endpoint: Option<Endpoint>,
 }
 
 /// What an engine given by URL is called.
@@ -106,6 +115,19 @@ impl Source {
         while !self.is_elsewhere(&before) {
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+impl Chosen {
+    /// The engine to connect to.
+    pub(crate) fn target(self, environment: &Environment) -> Result<Target> {
+        let Self { name, endpoint } = self;
+        let endpoint = endpoint.with_context(|| {
+            format!(
+                "find the engine of connection '{name}': name it with --context or --docker-host"
+            )
+        })?;
+        Choice::Named { name, endpoint }.target(environment)
     }
 }
 

@@ -11,11 +11,11 @@ use dtap_tunnel::PrivateKey;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
+use crate::map_memory;
+
 /// This host's keys, one per engine: no server learns what another calls this host.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys(PathBuf);
-
-use crate::map_memory;
 
 /// Held by the running client; released by the kernel when it ends.
 #[derive(Debug)]

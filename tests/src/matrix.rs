@@ -16,8 +16,10 @@ pub enum Cell {
         marks: [Mark; 4],
         reason: Option<String>,
     },
-    /// In words of `status` or `ls`.
-    Unsupported(String),
+    /// Not reachable, and why in the words of `ls`.
+    Explained(String),
+    /// The engine could not make it, in its own words.
+    Refused(String),
     /// The engine knows no such network.
     Absent,
 }
@@ -40,15 +42,23 @@ impl Cell {
             Self::Tried { marks, .. } => {
                 marks.contains(&Mark::Fails) || !marks.contains(&Mark::Works)
             }
-            Self::Unsupported(_) | Self::Absent => false,
+            Self::Explained(_) | Self::Refused(_) | Self::Absent => false,
         }
     }
 
+    /// In dtap's words.
     fn reason(&self) -> Option<&String> {
         match self {
             Self::Tried { reason, .. } => reason.as_ref(),
-            Self::Unsupported(reason) => Some(reason),
-            Self::Absent => None,
+            Self::Explained(reason) => Some(reason),
+            Self::Refused(_) | Self::Absent => None,
+        }
+    }
+
+    fn refusal(&self) -> Option<&String> {
+        match self {
+            Self::Refused(reason) => Some(reason),
+            Self::Tried { .. } | Self::Explained(_) | Self::Absent => None,
         }
     }
 }
@@ -60,7 +70,8 @@ impl fmt::Display for Cell {
                 let marks = marks.map(|it| it.to_string());
                 f.write_str(&marks.join(" "))
             }
-            Self::Unsupported(_) => f.write_str("unsupported"),
+            Self::Explained(_) => f.write_str("explained"),
+            Self::Refused(_) => f.write_str("(refused)"),
             Self::Absent => f.write_str("(none)"),
         }
     }
@@ -93,13 +104,19 @@ pub fn render(columns: &[Column]) -> String {
         let cells: Vec<_> = columns.iter().map(|(_, it)| it[row].to_string()).collect();
         let _ = writeln!(text, "| {} | {} |", kind.title, cells.join(" | "));
     }
-    text + &reasons(columns)
+    text += &reasons(
+        columns,
+        "Unsupported, in the words of `status` and `ls`",
+        Cell::reason,
+    );
+    text += &reasons(columns, "Refused by the engine itself", Cell::refusal);
+    text
 }
 
-fn reasons(columns: &[Column]) -> String {
+fn reasons(columns: &[Column], title: &str, reason: fn(&Cell) -> Option<&String>) -> String {
     let mut lines = Vec::new();
     for (row, kind) in KINDS.iter().enumerate() {
-        let reasons = columns.iter().filter_map(|(_, cells)| cells[row].reason());
+        let reasons = columns.iter().filter_map(|(_, cells)| reason(&cells[row]));
         for reason in reasons {
             let line = format!("- {}: {reason}\n", kind.title);
             if !lines.contains(&line) {
@@ -110,16 +127,37 @@ fn reasons(columns: &[Column]) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    format!(
-        "\nUnsupported, in the words of `status` and `ls`:\n\n{}",
-        lines.concat()
-    )
+    format!("\n{title}:\n\n{}", lines.concat())
 }
 
 const HEAD: &str = "# Which networks are reachable on which engine
 
 Made by the story `matrix` from real engines (`make matrix`). In each cell: ping, TCP, UDP, and all of them over IPv6, from
-the host to a container by its own IP. ✔ works, ✘ does not, u is unsupported, – the container has no such address, (none) the engine
-knows no such network.
+the host to a container by its own IP. ✔ works, ✘ does not, u is unsupported, – the container has no such address. Or in one word:
+explained (it cannot be reached, and dtap says why), (refused) (the engine could not make it here), (none) (the engine knows no
+such network).
 
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_engine_refused_is_not_put_into_the_mouth_of_dtap() {
+        let mut cells = vec![Cell::Absent; KINDS.len()];
+        cells[0] = Cell::Refused("no such driver".into());
+        cells[1] = Cell::Explained("no address".into());
+        assert!(!cells.iter().any(Cell::is_hole));
+        let table = render(&[("28".into(), cells)]);
+        let row = |row: usize, cell: &str| format!("| {} | {cell} |\n", KINDS[row].title);
+        assert!(table.contains(&row(0, "(refused)")), "{table}");
+        assert!(table.contains(&row(1, "explained")), "{table}");
+        let (said, refused) = table.split_once("Refused by the engine itself:").unwrap();
+        let (_, said) = said
+            .split_once("in the words of `status` and `ls`:")
+            .unwrap();
+        assert!(said.contains("no address") && !said.contains("no such driver"));
+        assert!(refused.contains("no such driver") && !refused.contains("no address"));
+    }
+}

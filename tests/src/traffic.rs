@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Lab, Namespace, PAGE};
+use crate::echo::{EchoServer, tcp_echoes, udp_echoes};
+use crate::inside::Inside;
+use crate::lab::{Container, Lab, Namespace, PAGE};
 
 /// Whether a container serves its page to this machine now. A lost packet costs a quarter of a second, not TCP's second.
 pub fn serves(from: &Namespace, container: impl Into<IpAddr>) -> bool {
@@ -24,6 +26,25 @@ pub fn serves(from: &Namespace, container: impl Into<IpAddr>) -> bool {
     };
     let answer = from.enter(fetch).and_then(|answer| answer);
     answer.is_ok_and(|answer| answer.ends_with(PAGE))
+}
+
+/// Asks a container at all its addresses by ping, for its page, and by TCP and UDP for what it was sent.
+///
+/// # Errors
+/// When one of them is not answered.
+pub fn answers(lab: &Lab, container: &Container) -> Result<()> {
+    let inside = Inside::of(lab, container)?;
+    let echo = inside.enter(EchoServer::start)?;
+    for &address in &container.addresses {
+        lab.mac(&["ping", "-c1", "-W2", &address.to_string()])
+            .text()?;
+        ensure!(serves(lab.mac_namespace(), address), "no page at {address}");
+        lab.mac_namespace().enter(|| {
+            udp_echoes(echo.at(address), 1000)?;
+            tcp_echoes(echo.at(address), 100_000)
+        })??;
+    }
+    Ok(())
 }
 
 /// A connection from the host to a container that sends back what it gets.

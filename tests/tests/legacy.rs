@@ -5,14 +5,12 @@
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use dtap_tests::client::Client;
-use dtap_tests::echo::{EchoServer, tcp_echoes, udp_echoes};
 use dtap_tests::host::{Host, fetches};
-use dtap_tests::inside::Inside;
 use dtap_tests::lab::{Container, Engine, Firewall, Lab, Link, Options, can_run};
 use dtap_tests::machines::Machines;
-use dtap_tests::traffic::serves;
+use dtap_tests::traffic::{answers, serves};
 use dtap_tests::{keeps_promise, wait_until};
 use nix::sys::signal::Signal;
 
@@ -305,21 +303,6 @@ fn containers(lab: &Lab) -> Result<Vec<Container>> {
     ]
     .into_iter()
     .collect()
-}
-
-fn answers(lab: &Lab, container: &Container) -> Result<()> {
-    let inside = Inside::of(lab, container)?;
-    let echo = inside.enter(EchoServer::start)?;
-    for &address in &container.addresses {
-        lab.mac(&["ping", "-c1", "-W2", &address.to_string()])
-            .text()?;
-        ensure!(serves(lab.mac_namespace(), address), "no page at {address}");
-        lab.mac_namespace().enter(|| {
-            udp_echoes(echo.at(address), 1000)?;
-            tcp_echoes(echo.at(address), 100_000)
-        })??;
-    }
-    Ok(())
 }
 
 /// As the README shows it.

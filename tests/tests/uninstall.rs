@@ -39,6 +39,12 @@ fn uninstall_leaves_the_key_and_purge_leaves_nothing_on_every_engine() -> Result
         assert_eq!(self::objects(&lab)?, objects);
         assert!(!client.state_dir().exists());
         client.run(&["uninstall", "--purge"]).text()?;
+
+        let by_url = Client::new(&lab, "by-url").by("unix:///nowhere/docker.sock".into());
+        by_url.connect(&["--docker-host", &lab.docker_host()])?;
+        by_url.run(&["uninstall", "--purge"]).text()?;
+        assert_eq!(self::objects(&lab)?, objects);
+        assert!(!by_url.state_dir().exists());
     }
     Ok(())
 }

@@ -24,18 +24,6 @@ impl EngineChoice {
         }
     }
 
-    /// The engines of connections, by the names `status` shows.
-    pub(crate) fn of_connections<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let named = names.filter_map(|name| match name {
-            DEFAULT => None,
-            url if url.contains("://") => Some(Selection::Host(url.to_owned())),
-            name => Some(Selection::Context(name.to_owned())),
-        });
-        Self {
-            named: named.collect(),
-        }
-    }
-
     /// What is named here, else what is named there.
     #[must_use]
     pub(crate) fn or(self, other: Self) -> Self {
@@ -116,8 +104,6 @@ fn given(matches: &ArgMatches, source: ValueSource) -> EngineChoice {
     }
 }
 
-/// What a connection to the engine that nobody named is called.
-const DEFAULT: &str = "default";
 const CONTEXT: &str = "context";
 const DOCKER_HOST: &str = "docker_host";
 const KINDS: [(&str, fn(String) -> Selection); 2] = [
@@ -162,13 +148,6 @@ mod tests {
             host("unix:///d.sock"),
         ];
         assert_eq!(mixed.selections(), expected);
-    }
-
-    #[test]
-    fn connections_are_named_after_their_engines() {
-        let several = EngineChoice::of_connections(["a", "ssh://vm"].into_iter());
-        assert_eq!(several.selections(), [context("a"), host("ssh://vm")]);
-        assert!(EngineChoice::of_connections(["default"].into_iter()).is_default());
     }
 
     #[test]

@@ -167,6 +167,9 @@ impl Leg {
             "die" => {}
             "start" => {
                 self.doomed.remove(&event.id);
+                if let Some(input) = &mut self.input {
+                    input.leg.doomed.remove(&event.id);
+                }
                 return;
             }
             _ => return,
@@ -176,14 +179,8 @@ impl Leg {
         let (Some(input), Some(engine)) = (&mut self.input, &self.engine) else {
             return;
         };
-        input.leg.doomed.insert(event.id.clone());
-        let Some(own) = input.containers.iter().find(|it| input.leg.is(it)) else {
-            return;
-        };
-        let on = networks_of(own, input);
-        let wanted = plan::plan(input).leg;
-        for network in on.difference(&wanted) {
-            let (engine, name, network) = (engine.clone(), self.name.clone(), network.clone());
+        for network in abandoned(input, &event.id) {
+            let (engine, name) = (engine.clone(), self.name.clone());
             tokio::spawn(async move {
                 if let Err(error) = engine.disconnect_leg(&name, &network).await {
                     tracing::debug!("{error:#}");
@@ -289,6 +286,26 @@ async fn beat(engine: Engine, name: String) {
     }
 }
 
+/// The networks the leg is to leave now that this container is about to end.
+fn abandoned(input: &mut Input, id: &str) -> BTreeSet<String> {
+    let shared = shared(input, id);
+    if shared.is_empty() || !input.leg.doomed.insert(id.to_owned()) {
+        return BTreeSet::new();
+    }
+    let wanted = plan::plan(input).leg;
+    shared.difference(&wanted).cloned().collect()
+}
+
+/// The networks that the leg and this container are both on.
+fn shared(input: &Input, id: &str) -> BTreeSet<String> {
+    let own = input.containers.iter().find(|it| input.leg.is(it));
+    let container = input.containers.iter().find(|it| it.id == id);
+    let (Some(own), Some(container)) = (own, container) else {
+        return BTreeSet::new();
+    };
+    &networks_of(own, input) & &networks_of(container, input)
+}
+
 /// The overlay networks that a container is on.
 fn networks_of(container: &Container, input: &Input) -> BTreeSet<String> {
     let overlays = input.networks.iter().filter(|it| it.is_overlay());
@@ -312,3 +329,6 @@ const HARMLESS: [i32; 4] = [1, 10, 12, 28];
 const STANDING: Duration = Duration::from_millis(250);
 const ABSENT: Duration = Duration::from_secs(1);
 const REMOVAL: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

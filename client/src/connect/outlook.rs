@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::Settings;
 use crate::docker::{Engine, Network, is_absent};
 use crate::engines::Source;
+use crate::plan::{Filters, Unmatched};
 
 /// How a connection takes it that its engine cannot be reached at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +30,7 @@ const STRAGGLERS: Duration = Duration::from_secs(2);
 /// include is nowhere.
 pub(super) async fn look(sources: &[Source], settings: &Settings) -> Result<Patience> {
     let (reached, failed) = reach(sources).await;
-    let networks: Vec<_> = reached.iter().flatten().collect();
-    if !reached.is_empty() {
-        settings.filters.check(&networks)?;
-    }
+    check(&settings.filters, &reached, sources.len())?;
     match (sources, failed.is_empty()) {
         (_, true) if sources.len() == 1 => Ok(Patience::None),
         _ if !reached.is_empty() => Ok(Patience::UntilThere),
@@ -40,6 +38,21 @@ pub(super) async fn look(sources: &[Source], settings: &Settings) -> Result<Pati
             Ok(Patience::UntilThere)
         }
         _ => Err(reasons(failed)),
+    }
+}
+
+/// A network to include that no engine has is a slip of the pen; but it may be on one of `all` that has not answered.
+fn check(filters: &Filters, reached: &[Vec<Network>], all: usize) -> Result<(), Unmatched> {
+    let networks: Vec<_> = reached.iter().flatten().collect();
+    match filters.check(&networks) {
+        Err(unmatched) if reached.len() < all => {
+            tracing::info!(
+                "{} of {all} engines have answered: {unmatched}, unless another engine has it",
+                reached.len()
+            );
+            Ok(())
+        }
+        checked => checked,
     }
 }
 
@@ -91,4 +104,32 @@ fn reasons(mut failed: Vec<(String, Error)>) -> Error {
         .map(|(name, error)| format!("{name}: {error:#}"))
         .collect();
     Error::msg(format!("no engine can be reached: {}", reasons.join("; ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(names: &[&str]) -> Vec<Network> {
+        let networks = names.iter().map(|name| Network {
+            name: (*name).to_owned(),
+            driver: "bridge".to_owned(),
+            ..Network::default()
+        });
+        networks.collect()
+    }
+
+    #[test]
+    fn a_network_to_include_is_missed_only_once_every_engine_has_answered() {
+        let filters = Filters {
+            include: vec!["web".parse().unwrap()],
+            ..Filters::default()
+        };
+        let (without, with) = (networks(&["db"]), networks(&["web"]));
+        assert!(check(&filters, &[], 1).is_ok());
+        assert!(check(&filters, std::slice::from_ref(&without), 2).is_ok());
+        assert!(check(&filters, &[without.clone(), with], 2).is_ok());
+        let error = check(&filters, &[without.clone(), without], 2).unwrap_err();
+        assert!(error.to_string().contains("'web'"), "{error}");
+    }
 }

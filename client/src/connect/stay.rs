@@ -108,6 +108,7 @@ impl Connection {
         self.view.send_modify(|view| {
             view.status.name.clone_from(&target.name);
             view.engine = Some(engine);
+            view.endpoint = Some(target.endpoint.clone());
         });
         self.aim = Some(Aim {
             choice,

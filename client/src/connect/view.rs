@@ -3,6 +3,8 @@
 use dtap_net::driver::Driver;
 use dtap_tunnel::{Path, PeerId};
 
+use crate::docker::Endpoint;
+use crate::engines::Chosen;
 use crate::ls::Listing;
 use crate::plan::ContainerState;
 use crate::status::ConnectionStatus;
@@ -15,6 +17,8 @@ pub(crate) struct View {
     pub(super) tunnel: Option<(Driver, PeerId)>,
     /// The engine's identity, once it is known.
     pub(super) engine: Option<String>,
+    /// Where it is, once that is known.
+    pub(super) endpoint: Option<Endpoint>,
 }
 
 impl View {
@@ -27,6 +31,7 @@ impl View {
             containers: Vec::new(),
             tunnel: None,
             engine: None,
+            endpoint: None,
         }
     }
 
@@ -36,6 +41,14 @@ impl View {
             name: self.status.name.clone(),
             engine: self.engine.clone(),
             containers: self.containers.clone(),
+        }
+    }
+
+    /// What `uninstall` is to know of it.
+    pub(super) fn chosen(&self) -> Chosen {
+        Chosen {
+            name: self.status.name.clone(),
+            endpoint: self.endpoint.clone(),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// Where an engine listens, parsed once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Endpoint {
     Unix(PathBuf),
     /// Unencrypted: whoever is on the way can be root on the engine.
@@ -30,7 +31,7 @@ pub enum Endpoint {
 }
 
 /// PEM files that authenticate engine and client to each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificates {
     pub authority: PathBuf,
     /// Certificate and key, where the engine wants to know the client.

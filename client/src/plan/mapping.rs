@@ -70,7 +70,11 @@ impl<'a> Mapping<'a> {
                     }
                 }
             }
-            (_, None) => Fate::Own,
+            (Some(_), None) => Fate::Own,
+            (None, None) => match self.kept(subnet, reserved) {
+                Some(mapped) => Fate::Mapped(mapped),
+                None => Fate::Own,
+            },
             (_, Some(clash)) if !self.input.maps.auto => Fate::Conflict(clash),
             (_, Some(clash)) => match self.choose(subnet, reserved) {
                 Some(mapped) => Fate::Mapped(mapped),
@@ -85,19 +89,30 @@ impl<'a> Mapping<'a> {
         fate
     }
 
+    /// What another engine made necessary before and may again: it may only be away, and an address stays as it is.
+    fn kept(&self, subnet: IpNet, reserved: &Reserved) -> Option<IpNet> {
+        let may_come_back = self.input.maps.auto && !self.input.alone;
+
+        self.remembered(subnet, reserved).filter(|_| may_come_back)
+    }
+
+    fn remembered(&self, subnet: IpNet, reserved: &Reserved) -> Option<IpNet> {
+        let remembered = self.input.memory.own.get(&subnet).copied()?;
+        let fits = remembered.prefix_len() == subnet.prefix_len();
+
+        (fits && self.is_free(remembered, reserved)).then_some(remembered)
+    }
+
     /// What was chosen before, else the first that meets nothing at all, else
     /// the first that takes nothing away.
     fn choose(&self, subnet: IpNet, reserved: &Reserved) -> Option<IpNet> {
         let free = |it: &IpNet| self.is_free(*it, reserved);
-        let remembered = self.input.memory.own.get(&subnet).copied();
-        let remembered = remembered.filter(|it| it.prefix_len() == subnet.prefix_len());
         let candidates = || pool::candidates(subnet, &self.input.memory.engine);
         let is_quiet = |it: &IpNet| {
             reserved.surrounding(*it).is_none() && meeting(&self.spoken_for, *it).is_none()
         };
 
-        remembered
-            .filter(free)
+        self.remembered(subnet, reserved)
             .or_else(|| candidates().filter(is_quiet).find(free))
             .or_else(|| candidates().find(free))
     }

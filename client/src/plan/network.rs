@@ -91,10 +91,10 @@ impl<'a> Subnets<'a> {
         for &subnet in subnets {
             if let Some(reason) = self.input.filters.rejection(network, subnet) {
                 excluded.get_or_insert(reason);
+            } else if let Some(reason) = bridge::obstacle(network, subnet, self.input.reach) {
+                decision.reject(Reachability::Unsupported, reason);
             } else if self.input.reach == Reach::Direct {
                 decision.reachable.insert(subnet);
-            } else if let Some(reason) = bridge::obstacle(network, subnet) {
-                decision.reject(Reachability::Unsupported, reason);
             } else {
                 self.decide_subnet(decision, subnet);
             }
@@ -195,7 +195,7 @@ fn verdict(input: &Input, network: &Network) -> Result<Vec<IpNet>, (Reachability
 
     match network.driver.as_str() {
         "bridge" => subnets(network).or_else(unsupported),
-        "macvlan" | "ipvlan" => match parent::isolation(network) {
+        "macvlan" | "ipvlan" => match parent::obstacle(network, input.reach) {
             Some(reason) => unsupported(reason),
             None => subnets(network).or_else(unsupported),
         },

@@ -2,6 +2,7 @@
 
 use dtap_tunnel::session::SiblingKind;
 
+use super::Reach;
 use crate::docker::Network;
 
 /// What an interface beside the containers' must be; `None` for a network of another driver.
@@ -30,8 +31,23 @@ pub(super) fn interface(network: &Network) -> String {
     format!("{prefix}{}", network.id.get(..12).unwrap_or(&network.id))
 }
 
+/// Why nobody gets to the containers, if so.
+///
+/// The kernel hands nothing from a parent interface's own machine to the interfaces it has below it
+/// (`drivers/net/macvlan.c`, `Documentation/networking/ipvlan.rst`); one beside them would get through, but dtap makes
+/// none on this host.
+pub(super) fn obstacle(network: &Network, reach: Reach) -> Option<String> {
+    match reach {
+        Reach::Direct => Some(format!(
+            "{}: this host itself has no way to its containers",
+            network.driver
+        )),
+        Reach::Tunnel => isolation(network),
+    }
+}
+
 /// Why no interface beside the containers' could talk to them, if so.
-pub(super) fn isolation(network: &Network) -> Option<String> {
+fn isolation(network: &Network) -> Option<String> {
     let mode = option(network, "macvlan_mode").or_else(|| option(network, "ipvlan_flag"))?;
     let why = match mode {
         "private" => "containers on it talk to nobody on their own parent interface",

@@ -343,7 +343,7 @@ fn a_network_with_one_subnet_excluded_is_reachable_by_the_other() {
 }
 
 #[test]
-fn beside_a_native_engine_everything_is_reachable_and_nothing_installed() {
+fn beside_a_native_engine_a_bridge_is_reachable_and_nothing_installed() {
     let web = bridge("web", &["172.18.0.0/16"]);
     let plan = plan(&Input {
         containers: vec![container("up", &[(&web, "172.18.0.2")])],

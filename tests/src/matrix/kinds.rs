@@ -19,7 +19,7 @@ pub struct Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
     Reachable,
-    /// Reachable, or `unsupported` where the kernel lacks its driver.
+    /// Reachable, unless the engine refuses because the kernel lacks its driver.
     IfTheKernelCan,
     /// Not reachable, and `ls` says why.
     Explained,

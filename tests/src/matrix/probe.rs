@@ -49,7 +49,7 @@ pub fn prepare(lab: &Lab, kind: &Kind) -> Result<Ready> {
 pub fn probe(lab: &Lab, client: &Client<'_>, kind: &Kind, ready: &Ready) -> Result<Cell> {
     let container = match ready {
         Ready::Absent => return Ok(Cell::Absent),
-        Ready::Refused(reason) => return Ok(Cell::Unsupported(in_one_line(reason))),
+        Ready::Refused(reason) => return Ok(Cell::Refused(in_one_line(reason))),
         Ready::Container(container) => container,
     };
     let listed = listed(client, &container.name)?;
@@ -58,7 +58,7 @@ pub fn probe(lab: &Lab, client: &Client<'_>, kind: &Kind, ready: &Ready) -> Resu
         if listed["reachable"] != false || reason.is_empty() {
             bail!("{} is not explained: {listed}", kind.name);
         }
-        return Ok(Cell::Unsupported(reason.to_owned()));
+        return Ok(Cell::Explained(reason.to_owned()));
     }
     if listed["reachable"] != true {
         eprintln!("{} is not reachable: {listed}", kind.name);

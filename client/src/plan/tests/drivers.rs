@@ -125,6 +125,46 @@ fn macvlan_and_ipvlan_are_attached_beside_their_containers() {
 }
 
 #[test]
+fn a_native_host_has_no_way_to_what_it_shares_no_interface_with() {
+    let planned = |network: Network| {
+        let web = container("web", &[(&network, "10.1.0.2")]);
+        plan(&Input {
+            networks: vec![network],
+            containers: vec![web],
+            reach: Reach::Direct,
+            ..Input::default()
+        })
+    };
+    let lan = |driver: &str| Network {
+        driver: driver.into(),
+        ..bridge("lan", &["10.1.0.0/16"])
+    };
+    let bare =
+        "10.1.0.0/16 has no address on its bridge: this host itself has no way to its containers";
+    for (network, reason) in [
+        (
+            lan("macvlan"),
+            "macvlan: this host itself has no way to its containers",
+        ),
+        (
+            lan("ipvlan"),
+            "ipvlan: this host itself has no way to its containers",
+        ),
+        (
+            with_option(lan("bridge"), "gateway_mode_ipv4", "isolated"),
+            bare,
+        ),
+        (with_option(lan("bridge"), "inhibit_ipv4", "true"), bare),
+    ] {
+        let plan = planned(network);
+        assert_eq!(verdict(&plan), (Reachability::Unsupported, reason));
+        assert!(!plan.containers[0].reachable);
+    }
+    let nat = with_option(lan("bridge"), "gateway_mode_ipv4", "nat");
+    assert!(planned(nat).containers[0].reachable);
+}
+
+#[test]
 fn what_the_server_refused_is_attached_again_but_not_routed() {
     let web = bridge("web", &["10.1.0.0/16"]);
     let plan = plan(&Input {

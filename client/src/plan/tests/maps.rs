@@ -227,6 +227,25 @@ fn what_was_chosen_before_stays_while_it_is_free() {
 }
 
 #[test]
+fn among_several_engines_auto_keeps_a_prefix_when_its_cause_is_away() {
+    let web = [bridge("web", &["172.18.0.0/16"])];
+    let mut input = input(&[], &web, &["auto"]);
+    input.memory.own = [(net("172.18.0.0/16"), net("10.254.0.0/16"))].into();
+    assert_eq!(routes(&plan(&input)), ["172.18.0.0/16"]);
+
+    input.alone = false;
+    assert_eq!(translations(&plan(&input)), ["172.18.0.0/16=10.254.0.0/16"]);
+    input.maps = maps(&["auto", "172.18.0.0/16=10.1.0.0/16"]);
+    assert_eq!(routes(&plan(&input)), ["172.18.0.0/16"]);
+    input.maps = maps(&["auto"]);
+    input.host.routes.push(on_host("10.254.3.0/24"));
+    assert_eq!(routes(&plan(&input)), ["172.18.0.0/16"]);
+    input.host.routes.clear();
+    input.maps = Maps::default();
+    assert_eq!(routes(&plan(&input)), ["172.18.0.0/16"]);
+}
+
+#[test]
 fn a_subnet_too_big_to_be_mapped_is_a_conflict() {
     let plan = plan(&input(
         &["172.18.0.0/16"],
