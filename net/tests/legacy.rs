@@ -35,7 +35,11 @@ fn an_engine_on_legacy_iptables_is_told_apart() {
     );
     assert_eq!(Firewall::obstacle(&engine.lock), None);
     engine.sh("iptables-nft -N DOCKER-USER");
-    assert_eq!(Firewall::obstacle(gone), None);
+    assert_eq!(Firewall::obstacle(gone), None, "nothing drops anything");
+    engine.sh("iptables-legacy -A DOCKER-USER -i docker0 -o docker0 -j DROP");
+    assert!(Firewall::obstacle(gone).unwrap().lacks_lock);
+    engine.sh("iptables-legacy -F DOCKER-USER\niptables-legacy -P FORWARD DROP");
+    assert!(Firewall::obstacle(gone).unwrap().lacks_lock);
 }
 
 #[test]
@@ -49,9 +53,68 @@ fn an_engine_on_nf_tables_gets_no_legacy_table_and_no_legacy_rule() {
     firewall.set(&config("dtap0")).unwrap();
     assert!(!firewall.is_changed_silently());
     assert_eq!(names(), "");
-    engine.sh("iptables-legacy -N DOCKER-USER");
+    engine.sh("iptables-legacy -N MINE\niptables-legacy -A FORWARD -j MINE\niptables-legacy -P INPUT DROP");
     let before = saved();
     firewall.set(&config("dtap1")).unwrap();
+    assert!(!firewall.is_changed_silently());
+    assert_eq!(saved(), before);
+}
+
+/// An engine that was on the other one before leaves its chains, until the machine starts again.
+#[test]
+fn what_legacy_tables_drop_is_let_through_beside_an_engines_chains_in_nf_tables() {
+    if !isolated() {
+        return;
+    }
+    let engine = Engine::new();
+    engine.sh("iptables-nft -N DOCKER-USER");
+    let mut firewall = engine.firewall();
+    for (closed, open, chain) in [
+        (
+            "iptables-legacy -N DOCKER-USER",
+            "iptables-legacy -X DOCKER-USER",
+            "iptables-legacy -S DOCKER-USER",
+        ),
+        (
+            "iptables-legacy -P FORWARD DROP",
+            "iptables-legacy -P FORWARD ACCEPT",
+            "iptables-legacy -S FORWARD",
+        ),
+        (
+            "ip6tables-legacy -P FORWARD DROP",
+            "ip6tables-legacy -P FORWARD ACCEPT",
+            "ip6tables-legacy -S FORWARD",
+        ),
+    ] {
+        engine.sh(closed);
+        let before = saved();
+        firewall.set(&config("dtap0")).unwrap();
+        assert!(firewall.is_changed_silently());
+        let ours = "-A DOCKER-USER -i dtap0 -j ACCEPT\n-A DOCKER-USER -o dtap0 -j ACCEPT\n";
+        let rules = output(chain).replace(" FORWARD ", " DOCKER-USER ");
+        assert!(rules.ends_with(ours), "{closed}: {rules}");
+        firewall.clear().unwrap();
+        assert_eq!(saved(), before, "{closed}");
+        engine.sh(open);
+    }
+    firewall.set(&config("dtap0")).unwrap();
+    assert!(!firewall.is_changed_silently());
+}
+
+#[test]
+fn beside_an_engine_on_nf_tables_only_what_drops_is_an_obstacle() {
+    if !isolated() {
+        return;
+    }
+    let engine = Engine::new();
+    engine.sh("iptables-nft -N DOCKER-USER\niptables-legacy -N DOCKER-USER");
+    let mut firewall = Firewall::new(Path::new("/nowhere/xtables.lock")).unwrap();
+    firewall.set(&config("dtap0")).unwrap();
+    assert_eq!(firewall.obstructed(), None);
+    engine.sh("iptables-legacy -P FORWARD DROP");
+    let before = saved();
+    firewall.set(&config("dtap0")).unwrap();
+    assert!(firewall.obstructed().unwrap().lacks_lock);
     assert_eq!(saved(), before);
 }
 
@@ -144,7 +207,7 @@ fn what_somebody_flushed_is_repaired() {
         let heads = output("iptables-legacy -S DOCKER-USER; ip6tables-legacy -S FORWARD");
         assert_eq!(heads.matches("dtap0 -j ACCEPT").count(), 4, "{damage}");
     }
-    engine.sh("iptables-legacy -F\niptables-legacy -X");
+    engine.sh("iptables-legacy -F\niptables-legacy -X\niptables-legacy -P FORWARD ACCEPT");
     firewall.set(&config("dtap0")).unwrap();
     assert!(
         !output("iptables-legacy -S").contains("dtap0"),
