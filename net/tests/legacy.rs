@@ -7,13 +7,15 @@
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use dtap_net::firewall::{Firewall, FirewallConfig};
+use dtap_net::firewall::Firewall;
 use namespace::{isolated, output, sh};
+use nix::unistd::gettid;
+use tables::{Engine, ROUNDS, config, names, saved, uncounted, wait_for_sleep, without_ours};
 
 mod namespace;
+mod tables;
 
 #[test]
 fn an_engine_on_legacy_iptables_is_told_apart() {
@@ -280,8 +282,9 @@ fn a_lock_that_somebody_holds_is_waited_for_but_not_for_ever() {
     );
     assert!(began.elapsed() < Duration::from_secs(4));
     assert_eq!(saved(), before);
+    let waiting = gettid();
     let freed = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(300));
+        wait_for_sleep(waiting);
         drop(file);
     });
     firewall.set(&config("dtap0")).unwrap();
@@ -357,124 +360,3 @@ fn two_busy_neighbours_lose_no_rule() {
     assert_eq!(uncounted(), before);
     eprintln!("{cycles} cycles");
 }
-
-/// A namespace in which an engine filters by legacy tables.
-struct Engine {
-    directory: Directory,
-    lock: PathBuf,
-}
-
-impl Engine {
-    fn new() -> Self {
-        let directory = Directory::new();
-        let lock = directory.path().join("xtables.lock");
-        fs::write(&lock, "").unwrap();
-        Self { directory, lock }
-    }
-
-    fn firewall(&self) -> Firewall {
-        Firewall::new(&self.lock).unwrap()
-    }
-
-    /// Runs each line with this lock.
-    fn sh(&self, script: &str) {
-        for line in script.lines() {
-            sh(&format!(
-                "XTABLES_LOCKFILE={} {}",
-                self.lock.display(),
-                line.trim()
-            ));
-        }
-    }
-
-    /// An engine 20.10 with some rules of others.
-    fn restore(&self) {
-        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/src/firewall/legacy/fixtures");
-        self.sh(&format!(
-            "iptables-legacy-restore --counters {fixtures}/filter.rules"
-        ));
-        self.sh(&format!(
-            "ip6tables-legacy-restore --counters {fixtures}/filter6.rules"
-        ));
-    }
-
-    /// Somebody who adds rules, and deletes every other one.
-    fn busy(&self, chain: &str) -> Child {
-        let rule = format!("{chain} -s 192.0.2.$n -j DROP");
-        let script = format!(
-            "set -e; for n in $(seq {ROUNDS}); do iptables-legacy -w -A {rule}; \
-             if [ $((n % 2)) = 1 ]; then iptables-legacy -w -D {rule}; fi; done"
-        );
-        Command::new("sh")
-            .args(["-c", &script])
-            .env("XTABLES_LOCKFILE", &self.lock)
-            .spawn()
-            .unwrap()
-    }
-}
-
-/// Gone when dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        let thread = nix::unistd::gettid();
-        let path = std::env::temp_dir().join(format!("dtap-legacy-{thread}"));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn config(interface: &str) -> FirewallConfig {
-    FirewallConfig {
-        interface: interface.to_owned(),
-        ..FirewallConfig::default()
-    }
-}
-
-/// The legacy tables of this namespace.
-fn names() -> String {
-    ["ip", "ip6"]
-        .map(|family| {
-            let path = format!("/proc/thread-self/net/{family}_tables_names");
-            fs::read_to_string(path).unwrap_or_default()
-        })
-        .concat()
-}
-
-/// Both filter tables with their counters, without the dates.
-fn saved() -> String {
-    output("for it in iptables ip6tables; do $it-legacy-save -c -t filter | grep -v '^#'; done")
-}
-
-/// Without the counters: `iptables` itself resets those of policies.
-fn uncounted() -> String {
-    let saved = saved();
-    let lines = saved.lines().map(|line| match line.split_once(']') {
-        Some((counters, rule)) if counters.starts_with('[') => rule,
-        Some((policy, _)) => policy.split('[').next().unwrap_or(policy),
-        None => line,
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn without_ours(saved: &str) -> String {
-    let ours = |line: &&str| {
-        let accepts = ["-i dtap0 -j ACCEPT", "-o dtap0 -j ACCEPT"];
-        accepts.iter().any(|end| line.ends_with(end)) && !line.contains("INPUT")
-    };
-    let kept = saved.lines().filter(|line| !ours(line));
-    kept.map(|line| format!("{line}\n")).collect()
-}
-
-const ROUNDS: u32 = 100;
