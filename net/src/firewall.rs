@@ -7,9 +7,9 @@
 //!  flip ──────────┼───────── flip ───── narrow ─────── accept ── keep source ──┼──▶
 //! ```
 //!
-//! The accepts open everything; `forward` narrows that to what is attached, since a drop is final
-//! in whichever table it stands, those of `iptables-legacy` included. Everything that changes with a network is an element of a set, so
-//! that one network never touches another's. Nothing here needs `iptables` or `nft`.
+//! The accepts open everything; `forward` narrows that to what is attached, since a drop is final in whichever table it
+//! stands, those of `iptables-legacy` included. Everything that changes with a network is an element of a set, so that
+//! one network never touches another's. Nothing here needs `iptables` or `nft`.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -85,7 +85,7 @@ impl Firewall {
 
     /// Makes the ruleset what `config` says, wherever it differs, in one transaction. Costs one
     /// question to the kernel while nobody has changed any ruleset since the last call, and a look
-    /// at each legacy table by which an engine filters. Those may have to be left alone, which is
+    /// at each legacy table that is there. Those may have to be left alone, which is
     /// no error: see [`Self::obstructed`].
     ///
     /// # Errors
@@ -94,11 +94,7 @@ impl Firewall {
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
         let settled = self.settle(config)?;
-        let legacy = if settled.has_docker {
-            Filter::Elsewhere
-        } else {
-            legacy::set(&config.interface, &self.lock)
-        };
+        let legacy = legacy::set(&config.interface, &self.lock, || settled.has_docker);
         if let Filter::Obstructed(obstacle) = &legacy
             && self.obstructed() != Some(obstacle)
         {
@@ -128,13 +124,14 @@ impl Firewall {
 
     /// What [`Self::set`] would find in its way.
     pub fn obstacle(lock: &Path) -> Option<Obstacle> {
-        let obstacle = match legacy::filter(lock) {
-            Filter::Obstructed(obstacle) => obstacle,
-            Filter::Elsewhere | Filter::Writable => return None,
+        let has_other = || {
+            let ruleset = open().and_then(|mut socket| kernel::snapshot(&mut socket));
+            ruleset.is_ok_and(|ruleset| ruleset.has_docker())
         };
-        let ruleset = open().and_then(|mut socket| kernel::snapshot(&mut socket));
-        let is_legacy = !ruleset.is_ok_and(|ruleset| ruleset.has_docker());
-        is_legacy.then_some(obstacle)
+        match legacy::filter(lock, has_other) {
+            Filter::Obstructed(obstacle) => Some(obstacle),
+            Filter::Elsewhere | Filter::Writable => None,
+        }
     }
 
     /// Removes everything of ours.

@@ -7,13 +7,15 @@
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use dtap_net::firewall::{Firewall, FirewallConfig};
+use dtap_net::firewall::Firewall;
 use namespace::{isolated, output, sh};
+use nix::unistd::gettid;
+use tables::{Engine, ROUNDS, config, names, saved, uncounted, wait_for_sleep, without_ours};
 
 mod namespace;
+mod tables;
 
 #[test]
 fn an_engine_on_legacy_iptables_is_told_apart() {
@@ -35,7 +37,11 @@ fn an_engine_on_legacy_iptables_is_told_apart() {
     );
     assert_eq!(Firewall::obstacle(&engine.lock), None);
     engine.sh("iptables-nft -N DOCKER-USER");
-    assert_eq!(Firewall::obstacle(gone), None);
+    assert_eq!(Firewall::obstacle(gone), None, "nothing drops anything");
+    engine.sh("iptables-legacy -A DOCKER-USER -i docker0 -o docker0 -j DROP");
+    assert!(Firewall::obstacle(gone).unwrap().lacks_lock);
+    engine.sh("iptables-legacy -F DOCKER-USER\niptables-legacy -P FORWARD DROP");
+    assert!(Firewall::obstacle(gone).unwrap().lacks_lock);
 }
 
 #[test]
@@ -49,9 +55,68 @@ fn an_engine_on_nf_tables_gets_no_legacy_table_and_no_legacy_rule() {
     firewall.set(&config("dtap0")).unwrap();
     assert!(!firewall.is_changed_silently());
     assert_eq!(names(), "");
-    engine.sh("iptables-legacy -N DOCKER-USER");
+    engine.sh("iptables-legacy -N MINE\niptables-legacy -A FORWARD -j MINE\niptables-legacy -P INPUT DROP");
     let before = saved();
     firewall.set(&config("dtap1")).unwrap();
+    assert!(!firewall.is_changed_silently());
+    assert_eq!(saved(), before);
+}
+
+/// An engine that was on the other one before leaves its chains, until the machine starts again.
+#[test]
+fn what_legacy_tables_drop_is_let_through_beside_an_engines_chains_in_nf_tables() {
+    if !isolated() {
+        return;
+    }
+    let engine = Engine::new();
+    engine.sh("iptables-nft -N DOCKER-USER");
+    let mut firewall = engine.firewall();
+    for (closed, open, chain) in [
+        (
+            "iptables-legacy -N DOCKER-USER",
+            "iptables-legacy -X DOCKER-USER",
+            "iptables-legacy -S DOCKER-USER",
+        ),
+        (
+            "iptables-legacy -P FORWARD DROP",
+            "iptables-legacy -P FORWARD ACCEPT",
+            "iptables-legacy -S FORWARD",
+        ),
+        (
+            "ip6tables-legacy -P FORWARD DROP",
+            "ip6tables-legacy -P FORWARD ACCEPT",
+            "ip6tables-legacy -S FORWARD",
+        ),
+    ] {
+        engine.sh(closed);
+        let before = saved();
+        firewall.set(&config("dtap0")).unwrap();
+        assert!(firewall.is_changed_silently());
+        let ours = "-A DOCKER-USER -i dtap0 -j ACCEPT\n-A DOCKER-USER -o dtap0 -j ACCEPT\n";
+        let rules = output(chain).replace(" FORWARD ", " DOCKER-USER ");
+        assert!(rules.ends_with(ours), "{closed}: {rules}");
+        firewall.clear().unwrap();
+        assert_eq!(saved(), before, "{closed}");
+        engine.sh(open);
+    }
+    firewall.set(&config("dtap0")).unwrap();
+    assert!(!firewall.is_changed_silently());
+}
+
+#[test]
+fn beside_an_engine_on_nf_tables_only_what_drops_is_an_obstacle() {
+    if !isolated() {
+        return;
+    }
+    let engine = Engine::new();
+    engine.sh("iptables-nft -N DOCKER-USER\niptables-legacy -N DOCKER-USER");
+    let mut firewall = Firewall::new(Path::new("/nowhere/xtables.lock")).unwrap();
+    firewall.set(&config("dtap0")).unwrap();
+    assert_eq!(firewall.obstructed(), None);
+    engine.sh("iptables-legacy -P FORWARD DROP");
+    let before = saved();
+    firewall.set(&config("dtap0")).unwrap();
+    assert!(firewall.obstructed().unwrap().lacks_lock);
     assert_eq!(saved(), before);
 }
 
@@ -144,7 +209,7 @@ fn what_somebody_flushed_is_repaired() {
         let heads = output("iptables-legacy -S DOCKER-USER; ip6tables-legacy -S FORWARD");
         assert_eq!(heads.matches("dtap0 -j ACCEPT").count(), 4, "{damage}");
     }
-    engine.sh("iptables-legacy -F\niptables-legacy -X");
+    engine.sh("iptables-legacy -F\niptables-legacy -X\niptables-legacy -P FORWARD ACCEPT");
     firewall.set(&config("dtap0")).unwrap();
     assert!(
         !output("iptables-legacy -S").contains("dtap0"),
@@ -217,8 +282,9 @@ fn a_lock_that_somebody_holds_is_waited_for_but_not_for_ever() {
     );
     assert!(began.elapsed() < Duration::from_secs(4));
     assert_eq!(saved(), before);
+    let waiting = gettid();
     let freed = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(300));
+        wait_for_sleep(waiting);
         drop(file);
     });
     firewall.set(&config("dtap0")).unwrap();
@@ -294,124 +360,3 @@ fn two_busy_neighbours_lose_no_rule() {
     assert_eq!(uncounted(), before);
     eprintln!("{cycles} cycles");
 }
-
-/// A namespace in which an engine filters by legacy tables.
-struct Engine {
-    directory: Directory,
-    lock: PathBuf,
-}
-
-impl Engine {
-    fn new() -> Self {
-        let directory = Directory::new();
-        let lock = directory.path().join("xtables.lock");
-        fs::write(&lock, "").unwrap();
-        Self { directory, lock }
-    }
-
-    fn firewall(&self) -> Firewall {
-        Firewall::new(&self.lock).unwrap()
-    }
-
-    /// Runs each line with this lock.
-    fn sh(&self, script: &str) {
-        for line in script.lines() {
-            sh(&format!(
-                "XTABLES_LOCKFILE={} {}",
-                self.lock.display(),
-                line.trim()
-            ));
-        }
-    }
-
-    /// An engine 20.10 with some rules of others.
-    fn restore(&self) {
-        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/src/firewall/legacy/fixtures");
-        self.sh(&format!(
-            "iptables-legacy-restore --counters {fixtures}/filter.rules"
-        ));
-        self.sh(&format!(
-            "ip6tables-legacy-restore --counters {fixtures}/filter6.rules"
-        ));
-    }
-
-    /// Somebody who adds rules, and deletes every other one.
-    fn busy(&self, chain: &str) -> Child {
-        let rule = format!("{chain} -s 192.0.2.$n -j DROP");
-        let script = format!(
-            "set -e; for n in $(seq {ROUNDS}); do iptables-legacy -w -A {rule}; \
-             if [ $((n % 2)) = 1 ]; then iptables-legacy -w -D {rule}; fi; done"
-        );
-        Command::new("sh")
-            .args(["-c", &script])
-            .env("XTABLES_LOCKFILE", &self.lock)
-            .spawn()
-            .unwrap()
-    }
-}
-
-/// Gone when dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        let thread = nix::unistd::gettid();
-        let path = std::env::temp_dir().join(format!("dtap-legacy-{thread}"));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn config(interface: &str) -> FirewallConfig {
-    FirewallConfig {
-        interface: interface.to_owned(),
-        ..FirewallConfig::default()
-    }
-}
-
-/// The legacy tables of this namespace.
-fn names() -> String {
-    ["ip", "ip6"]
-        .map(|family| {
-            let path = format!("/proc/thread-self/net/{family}_tables_names");
-            fs::read_to_string(path).unwrap_or_default()
-        })
-        .concat()
-}
-
-/// Both filter tables with their counters, without the dates.
-fn saved() -> String {
-    output("for it in iptables ip6tables; do $it-legacy-save -c -t filter | grep -v '^#'; done")
-}
-
-/// Without the counters: `iptables` itself resets those of policies.
-fn uncounted() -> String {
-    let saved = saved();
-    let lines = saved.lines().map(|line| match line.split_once(']') {
-        Some((counters, rule)) if counters.starts_with('[') => rule,
-        Some((policy, _)) => policy.split('[').next().unwrap_or(policy),
-        None => line,
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-fn without_ours(saved: &str) -> String {
-    let ours = |line: &&str| {
-        let accepts = ["-i dtap0 -j ACCEPT", "-o dtap0 -j ACCEPT"];
-        accepts.iter().any(|end| line.ends_with(end)) && !line.contains("INPUT")
-    };
-    let kept = saved.lines().filter(|line| !ours(line));
-    kept.map(|line| format!("{line}\n")).collect()
-}
-
-const ROUNDS: u32 = 100;

@@ -89,5 +89,5 @@ fn heard() -> mpsc::Receiver<()> {
     receiver
 }
 
-/// The server's for a silent client.
-const GRACE: Duration = Duration::from_secs(30);
+/// Two heartbeats of the client's may get lost. No longer: a leg keeps its networks from being removed.
+const GRACE: Duration = Duration::from_secs(12);

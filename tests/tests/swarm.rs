@@ -342,5 +342,5 @@ const REMOVALS: u32 = 100;
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// What no event tells is asked for each second.
 const POLLED: Duration = Duration::from_secs(3);
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(12);
 const SETTLED: Duration = Duration::from_secs(15);

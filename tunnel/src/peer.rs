@@ -133,7 +133,7 @@ impl Peer {
         from: Option<SocketAddr>,
         now: Instant,
         output: &mut Output,
-        accept: impl Fn(IpAddr, &mut [u8]) -> Result<(), Drop>,
+        mut accept: impl FnMut(IpAddr, &mut [u8]) -> Result<(), Drop>,
     ) -> Result<(), Drop> {
         match (seal_of(head), from) {
             (Some(seal), Some(from)) if self.backlog.is_overtaken_by(seal, datagram) => {

@@ -1,126 +1,201 @@
 //! Answers under the address that was asked.
 //!
 //! A program that listens by UDP on all of a machine's addresses answers from the address of the interface that leads to
-//! the asker, which may not be the one it was asked at. Where it is known which one that was, it is put right here.
+//! the asker, which may not be the one it was asked at. Where it is known which one that was, it is put right here. What
+//! such a program sends unasked is left alone: answers will go to where it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
 
 use crate::translation::{Direction, translate};
 
-/// Gives an IPv4 packet of UDP the source that belongs in place of its own, if one does.
-pub(crate) fn correct(packet: &mut [u8], sources: &BTreeMap<Ipv4Addr, Ipv4Addr>) {
-    if sources.is_empty() || packet.get(PROTOCOL) != Some(&UDP) {
-        return;
-    }
-    let right = |address| match address {
-        IpAddr::V4(address) => sources.get(&address).copied().map(IpAddr::from),
-        IpAddr::V6(_) => None,
-    };
-    // One that is malformed goes on as it is: whoever reads it drops it.
-    let _ = translate(packet, Direction::Inbound, right);
+/// Which sources are to be others, and in which conversations.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// What was asked, by the address that answers.
+    asked: BTreeMap<Ipv4Addr, Ipv4Addr>,
+    /// The same the other way round.
+    answering: BTreeSet<Ipv4Addr>,
+    questions: Questions,
 }
 
-/// Of the IPv4 header; what stands there in one of IPv6 is a part of an address, and no such address has another source.
+impl Sources {
+    pub(crate) fn set(&mut self, asked: BTreeMap<Ipv4Addr, Ipv4Addr>) {
+        self.answering = asked.values().copied().collect();
+        self.asked = asked;
+        let answering = &self.answering;
+        self.questions.retain(|it| answering.contains(&it.asked));
+    }
+
+    /// Learns from a packet for the device what answers may be to.
+    pub(crate) fn note(&mut self, packet: &[u8], now: Instant) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let Some(head) = Head::of(packet) else {
+            return;
+        };
+        if self.answering.contains(&head.destination)
+            && let Some(ports) = head.ports
+        {
+            let question = Question {
+                asker: head.source,
+                asked: head.destination,
+                ports,
+            };
+            self.questions.add(question, now);
+        }
+    }
+
+    /// Gives a packet from the device the source that belongs in place of its own, if it is an answer.
+    pub(crate) fn correct(&mut self, packet: &mut [u8], now: Instant) {
+        if self.asked.is_empty() {
+            return;
+        }
+        let Some(head) = Head::of(packet) else {
+            return;
+        };
+        let Some(asked) = self.asked.get(&head.source).copied() else {
+            return;
+        };
+        let asker = head.destination;
+        let is_answer = match head.ports {
+            Some([from, to]) => {
+                let ports = [to, from];
+                let question = Question {
+                    asker,
+                    asked,
+                    ports,
+                };
+                self.questions.is_answered(question, now)
+            }
+            None => self.questions.has_any(asker, asked, now),
+        };
+        if is_answer {
+            // One that is malformed goes on as it is: whoever reads it drops it.
+            let _ = translate(packet, Direction::Inbound, |_| Some(IpAddr::V4(asked)));
+        }
+    }
+}
+
+/// Who has asked whom; `ports` are the asker's and the one that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Question {
+    asker: Ipv4Addr,
+    asked: Ipv4Addr,
+    ports: [u16; 2],
+}
+
+/// The conversations of the last [`LIFE`], as many as [`MOST`].
+#[derive(Debug, Default)]
+struct Questions {
+    heard: BTreeMap<Question, Instant>,
+    /// The same, the quietest first.
+    order: BTreeSet<(Instant, Question)>,
+}
+
+impl Questions {
+    fn add(&mut self, question: Question, now: Instant) {
+        self.expire(now);
+        if self.refresh(question, now) {
+            return;
+        }
+        if self.heard.len() >= MOST
+            && let Some((_, quietest)) = self.order.pop_first()
+        {
+            self.heard.remove(&quietest);
+        }
+        self.heard.insert(question, now);
+        self.order.insert((now, question));
+    }
+
+    /// An answer keeps a conversation going, as in the kernel's connection tracking.
+    fn is_answered(&mut self, question: Question, now: Instant) -> bool {
+        self.expire(now);
+        self.refresh(question, now)
+    }
+
+    fn has_any(&mut self, asker: Ipv4Addr, asked: Ipv4Addr, now: Instant) -> bool {
+        self.expire(now);
+        let [first, last] = [u16::MIN, u16::MAX].map(|port| Question {
+            asker,
+            asked,
+            ports: [port; 2],
+        });
+        self.heard.range(first..=last).next().is_some()
+    }
+
+    fn retain(&mut self, wanted: impl Fn(&Question) -> bool) {
+        self.heard.retain(|question, _| wanted(question));
+        self.order.retain(|(_, question)| wanted(question));
+    }
+
+    /// Whether it is known.
+    fn refresh(&mut self, question: Question, now: Instant) -> bool {
+        let Some(heard) = self.heard.get_mut(&question) else {
+            return false;
+        };
+        if now.saturating_duration_since(*heard) >= GRAIN {
+            self.order.remove(&(*heard, question));
+            self.order.insert((now, question));
+            *heard = now;
+        }
+        true
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((heard, question)) = self.order.first()
+            && now.saturating_duration_since(*heard) >= LIFE
+        {
+            self.heard.remove(question);
+            self.order.pop_first();
+        }
+    }
+}
+
+/// Of an IPv4 packet of UDP.
+struct Head {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    /// Of source and destination; none in a later fragment.
+    ports: Option<[u16; 2]>,
+}
+
+impl Head {
+    fn of(packet: &[u8]) -> Option<Self> {
+        let header: &[u8; 20] = packet.first_chunk()?;
+        if header[0] >> 4 != 4 || header[PROTOCOL] != UDP {
+            return None;
+        }
+        let is_first = u16::from_be_bytes([header[6], header[7]]) & FRAGMENT_OFFSET == 0;
+        let ports = match is_first {
+            true => {
+                let udp = packet.get(usize::from(header[0] & 0x0f) * 4..)?;
+                let [a, b, c, d] = *udp.first_chunk()?;
+                Some([u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])])
+            }
+            false => None,
+        };
+        let [.., a, b, c, d, e, f, g, h] = *header;
+        Some(Self {
+            source: [a, b, c, d].into(),
+            destination: [e, f, g, h].into(),
+            ports,
+        })
+    }
+}
+
 const PROTOCOL: usize = 9;
 const UDP: u8 = 17;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+/// Longer than the kernel on the way remembers a conversation by UDP that goes both ways: 120 s,
+/// `nf_conntrack_udp_timeout_stream`.
+const LIFE: Duration = Duration::from_secs(180);
+/// Finer times would only cost a change of the order for each packet.
+const GRAIN: Duration = Duration::from_secs(1);
+/// Some 300 KiB.
+const MOST: usize = 4096;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A packet of UDP with right checksums.
-    fn packet(source: [u8; 4], payload: &[u8]) -> Vec<u8> {
-        let length = 28 + payload.len() as u16;
-        let mut packet = vec![0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, UDP, 0, 0];
-        packet[2..4].copy_from_slice(&length.to_be_bytes());
-        packet.extend(source);
-        packet.extend([10, 75, 0, 2, 0, 53, 0x30, 0x39]);
-        packet.extend((length - 20).to_be_bytes());
-        packet.extend([0, 0]);
-        packet.extend(payload);
-        let sum = sum(&packet[..20]);
-        packet[10..12].copy_from_slice(&(!sum).to_be_bytes());
-        let sum = udp_sum(&packet);
-        packet[26..28].copy_from_slice(&(!sum).to_be_bytes());
-        packet
-    }
-
-    fn sum(bytes: &[u8]) -> u16 {
-        let words = bytes.chunks(2);
-        let words = words.map(|it| u32::from(it[0]) << 8 | u32::from(*it.get(1).unwrap_or(&0)));
-        let mut sum: u32 = words.sum();
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        sum as u16
-    }
-
-    fn udp_sum(packet: &[u8]) -> u16 {
-        let mut covered = packet[12..].to_vec();
-        covered.extend([0, UDP]);
-        covered.extend(&packet[24..26]);
-        if covered.len() % 2 == 1 {
-            // The payload's padding comes before the pseudo-header here.
-            let at = packet.len() - 12;
-            covered.insert(at, 0);
-        }
-        sum(&covered)
-    }
-
-    fn sources() -> BTreeMap<Ipv4Addr, Ipv4Addr> {
-        BTreeMap::from([([172, 18, 0, 3].into(), [10, 0, 1, 2].into())])
-    }
-
-    fn corrected(packet: &[u8]) -> Vec<u8> {
-        let mut packet = packet.to_vec();
-        correct(&mut packet, &sources());
-        packet
-    }
-
-    #[test]
-    fn an_answer_gets_the_address_that_was_asked_and_right_checksums() {
-        for payload in [&b"answer"[..], b"odd", b""] {
-            let right = corrected(&packet([172, 18, 0, 3], payload));
-            assert_eq!(right[12..16], [10, 0, 1, 2]);
-            assert_eq!(sum(&right[..20]), 0xffff);
-            assert_eq!(udp_sum(&right), 0xffff);
-            assert_eq!(&right[28..], payload);
-        }
-    }
-
-    #[test]
-    fn a_checksum_that_was_not_computed_stays_so() {
-        let mut without = packet([172, 18, 0, 3], b"answer");
-        without[26..28].fill(0);
-        let right = corrected(&without);
-        assert_eq!(right[26..28], [0, 0]);
-        assert_eq!(sum(&right[..20]), 0xffff);
-    }
-
-    #[test]
-    fn later_fragments_have_no_checksum_of_their_own() {
-        let mut fragment = packet([172, 18, 0, 3], b"answer");
-        fragment[7] = 0xb9;
-        let right = corrected(&fragment);
-        assert_eq!(right[16..], fragment[16..]);
-    }
-
-    #[test]
-    fn nothing_else_is_touched() {
-        let other = packet([172, 18, 0, 4], b"other");
-        assert_eq!(corrected(&other), other);
-        let mut tcp = packet([172, 18, 0, 3], b"tcp");
-        tcp[9] = 6;
-        assert_eq!(corrected(&tcp), tcp);
-        let whole = packet([172, 18, 0, 3], b"");
-        for length in 0..whole.len() {
-            corrected(&whole[..length]);
-        }
-        for byte in 0..=255 {
-            let mut strange = whole.clone();
-            strange[0] = byte;
-            corrected(&strange);
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ mod restarts;
 mod roaming;
 mod routing;
 mod session;
+mod sources;
 mod switching;
 #[cfg(feature = "mock-time")]
 mod timers;

@@ -19,7 +19,7 @@ use crate::key::{PrivateKey, PublicKey};
 use crate::packet::Addresses;
 use crate::path::{Path, PathMessage};
 use crate::peer::{Peer, PeerConfig, PeerId, PeerStatus};
-use crate::source;
+use crate::source::Sources;
 use crate::translation::{Direction, translate};
 
 /// Where a datagram came from.
@@ -69,7 +69,7 @@ pub struct Tunnel {
     allowed_ips: AllowedIps,
     local: BTreeSet<IpAddr>,
     inner: BTreeSet<IpNet>,
-    sources: BTreeMap<Ipv4Addr, Ipv4Addr>,
+    sources: Sources,
     next_id: u32,
     dirty: Vec<PeerId>,
     deadline: Option<Instant>,
@@ -102,7 +102,7 @@ impl Tunnel {
             allowed_ips: AllowedIps::default(),
             local: BTreeSet::new(),
             inner: BTreeSet::new(),
-            sources: BTreeMap::new(),
+            sources: Sources::default(),
             next_id: 0,
             dirty: Vec::new(),
             deadline: None,
@@ -162,9 +162,9 @@ impl Tunnel {
         self.local = addresses;
     }
 
-    /// Sources of UDP packets from the device that are to be others.
+    /// Sources of answers by UDP from the device, and the addresses at which peers ask.
     pub fn set_sources(&mut self, sources: BTreeMap<Ipv4Addr, Ipv4Addr>) {
-        self.sources = sources;
+        self.sources.set(sources);
     }
 
     /// Prefixes reached through a tunnel. Datagrams from them are ignored, and
@@ -221,7 +221,7 @@ impl Tunnel {
         let Some(id) = self.allowed_ips.owner(addresses.destination) else {
             return self.drops.count(Drop::NoPeer);
         };
-        source::correct(packet, &self.sources);
+        self.sources.correct(packet, now);
         if let Some(pairs) = self.allowed_ips.pairs(id)
             && let Err(reason) =
                 translate(packet, Direction::Outbound, |address| pairs.truth(address))
@@ -249,15 +249,16 @@ impl Tunnel {
         let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
             return self.drops.count(Drop::UnknownPeer);
         };
-        let allowed_ips = &self.allowed_ips;
+        let (allowed_ips, sources) = (&self.allowed_ips, &mut self.sources);
         let accept = |source, packet: &mut [u8]| {
             if !allowed_ips.allows(id, source) {
                 return Err(Drop::SourceNotAllowed);
             }
-            let Some(pairs) = allowed_ips.pairs(id) else {
-                return Ok(());
-            };
-            translate(packet, Direction::Inbound, |address| pairs.mapped(address))
+            if let Some(pairs) = allowed_ips.pairs(id) {
+                translate(packet, Direction::Inbound, |address| pairs.mapped(address))?;
+            }
+            sources.note(packet, now);
+            Ok(())
         };
         if let Err(reason) = peer.open(datagram, head, from, now, &mut self.output, accept) {
             self.drops.count(reason);

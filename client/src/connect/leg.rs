@@ -201,8 +201,8 @@ impl Leg {
         self.keep_beating(&engine, false);
         match timeout(REMOVAL, engine.remove_leg(&self.name)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("{error:#}; it ends by itself in 30 s"),
-            Err(_) => tracing::warn!("the leg was not removed; it ends by itself in 30 s"),
+            Ok(Err(error)) => tracing::warn!("{error:#}; it ends by itself in 12 s"),
+            Err(_) => tracing::warn!("the leg was not removed; it ends by itself in 12 s"),
         }
     }
 
@@ -318,7 +318,7 @@ fn networks_of(container: &Container, input: &Input) -> BTreeSet<String> {
         .collect()
 }
 
-/// A leg lives for 30 s after one.
+/// A leg lives for 12 s after one.
 const BEAT: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 /// `docker stop` makes a container that does not listen wait for 10 s, and then it is told once more.

@@ -10,6 +10,8 @@
 //! these engines, too. A rule of somebody else's that got lost would be worse than a container out
 //! of reach. So a table is only written if it was understood completely, and only while the lock of
 //! `iptables` is held.
+//!
+//! The kernel asks these tables and those of nf_tables alike: what one of them drops is gone, whichever the engine uses.
 
 use std::io;
 use std::path::Path;
@@ -28,76 +30,94 @@ mod lock;
 mod plan;
 mod table;
 
-/// How the engine filters.
+/// Whether packets for containers may be dropped by legacy tables.
 #[derive(Debug)]
 pub(super) enum Filter {
-    /// Not by legacy tables.
+    /// None of them does.
     Elsewhere,
-    /// By legacy tables that can be written.
+    /// By some that can be written.
     Writable,
-    /// By legacy tables that must be left alone.
+    /// By some that must be left alone.
     Obstructed(Obstacle),
 }
 
 /// Looks, without making a table that is not there: tables are asked about by their names first.
-pub(super) fn filter(lock: &Path) -> Filter {
-    look(lock).0
+/// `has_other` tells whether an engine filters by nf_tables: then a table is in the way only if it is known to drop.
+pub(super) fn filter(lock: &Path, has_other: impl Fn() -> bool) -> Filter {
+    match look(lock) {
+        Ok(tables) if tables.is_empty() => Filter::Elsewhere,
+        Ok(_) => Filter::Writable,
+        Err(left_alone) => left_alone.filter(has_other),
+    }
 }
 
-/// Lets `interface` through if the engine filters here. Costs one look at each table while that is
-/// so already.
-pub(super) fn set(interface: &str, lock: &Path) -> Filter {
-    let (filter, tables) = look(lock);
-    match filter {
-        Filter::Elsewhere | Filter::Obstructed(_) => filter,
-        Filter::Writable => {
-            let plan = |table: &mut Table| plan::set(table, interface);
-            let mut tables = tables.into_iter();
-            match tables.try_for_each(|table| change(table, lock, plan)) {
-                Ok(()) => filter,
-                Err(error) => Filter::obstructed(&error),
-            }
+/// Lets `interface` through where it may not get. Costs one look at each table while that is so already.
+pub(super) fn set(interface: &str, lock: &Path, has_other: impl Fn() -> bool) -> Filter {
+    let tables = match look(lock) {
+        Ok(tables) if tables.is_empty() => return Filter::Elsewhere,
+        Ok(tables) => tables,
+        Err(left_alone) => return left_alone.filter(has_other),
+    };
+    let drops = tables.iter().any(plan::drops);
+    let plan = |table: &mut Table| plan::set(table, interface);
+    let mut tables = tables.into_iter();
+    match tables.try_for_each(|table| change(table, lock, plan)) {
+        Ok(()) => Filter::Writable,
+        Err(error) => LeftAlone::new(&error, drops).filter(has_other),
+    }
+}
+
+/// Tables that matter and cannot be changed.
+struct LeftAlone {
+    obstacle: Obstacle,
+    /// Whether one of them is known to drop.
+    drops: bool,
+}
+
+impl LeftAlone {
+    fn new(error: &io::Error, drops: bool) -> Self {
+        let obstacle = Obstacle {
+            reason: error.to_string(),
+            lacks_lock: false,
+        };
+        Self { obstacle, drops }
+    }
+
+    fn filter(self, has_other: impl Fn() -> bool) -> Filter {
+        if !self.drops && has_other() {
+            return Filter::Elsewhere;
+        }
+        Filter::Obstructed(self.obstacle)
+    }
+}
+
+/// The tables that matter.
+fn look(lock: &Path) -> Result<Vec<Table>, LeftAlone> {
+    let tables = tables().map_err(|error| LeftAlone::new(&error, false))?;
+    if tables.is_empty() {
+        return Ok(tables);
+    }
+    match lock::open(lock) {
+        Ok(_) => Ok(tables),
+        Err(error) => {
+            let drops = tables.iter().any(plan::drops);
+            let mut left_alone = LeftAlone::new(&error, drops);
+            left_alone.obstacle.lacks_lock = true;
+            Err(left_alone)
         }
     }
 }
 
-impl Filter {
-    fn obstructed(error: &io::Error) -> Self {
-        Self::Obstructed(Obstacle {
-            reason: error.to_string(),
-            lacks_lock: false,
-        })
-    }
-}
-
-/// With the tables by which the engine filters.
-fn look(lock: &Path) -> (Filter, Vec<Table>) {
-    let filter = match tables() {
-        Err(error) => Filter::obstructed(&error),
-        Ok(tables) if tables.is_empty() => Filter::Elsewhere,
-        Ok(tables) => match lock::open(lock) {
-            Ok(_) => return (Filter::Writable, tables),
-            Err(error) => Filter::Obstructed(Obstacle {
-                reason: error.to_string(),
-                lacks_lock: true,
-            }),
-        },
-    };
-    (filter, Vec::new())
-}
-
-/// Of an engine: none without its IPv4 chains.
+/// Those of an engine, which has IPv4 at least, and any other that is closed.
 fn tables() -> io::Result<Vec<Table>> {
-    if !kernel::exists(Family::V4) {
-        return Ok(Vec::new());
-    }
-    let v4 = read(Family::V4)?.1;
-    if !plan::has_docker(&v4) {
-        return Ok(Vec::new());
-    }
-    let v6 = kernel::exists(Family::V6).then(|| read(Family::V6));
-    let v6 = v6.transpose()?.map(|(_, table)| table);
-    Ok([v4].into_iter().chain(v6).collect())
+    let families = [Family::V4, Family::V6].into_iter();
+    let there = families.filter(|family| kernel::exists(*family));
+    let tables = there.map(|family| read(family).map(|(_, table)| table));
+    let mut tables = tables.collect::<io::Result<Vec<_>>>()?;
+    let v4 = tables.iter().find(|table| table.family == Family::V4);
+    let is_engines = v4.is_some_and(plan::has_docker);
+    tables.retain(|table| is_engines || plan::has_docker(table) || plan::is_closed(table));
+    Ok(tables)
 }
 
 /// Removes our accepts, whatever interface they were for and however the engine filters now.

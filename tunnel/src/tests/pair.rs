@@ -24,6 +24,8 @@ pub(super) struct End {
     pub(super) peer: PeerId,
     /// Numbers of the packets that reached the device.
     pub(super) received: Vec<u32>,
+    /// Where they came from.
+    pub(super) sources: Vec<Ipv4Addr>,
     /// Each path it has used, and since when.
     pub(super) paths: Vec<(Instant, Option<Path>)>,
     pub(super) wakeups: usize,
@@ -284,6 +286,8 @@ impl Pair {
         }
         let numbers = output.packets.iter().map(|((), packet)| number(packet));
         self.end_mut(side).received.extend(numbers);
+        let sources = output.packets.iter().map(|((), packet)| source(packet));
+        self.end_mut(side).sources.extend(sources);
         output.clear();
         self.output = output;
         let path = self.path(side);
@@ -319,6 +323,7 @@ impl End {
             tunnel,
             peer,
             received: Vec::new(),
+            sources: Vec::new(),
             paths: Vec::new(),
             wakeups: 0,
             reports: 0,
@@ -355,4 +360,9 @@ pub(super) fn packet(from: Ipv4Addr, to: Ipv4Addr, number: u32) -> Vec<u8> {
 
 fn number(packet: &[u8]) -> u32 {
     u32::from_be_bytes(packet[20..24].try_into().unwrap())
+}
+
+fn source(packet: &[u8]) -> Ipv4Addr {
+    let octets: [u8; 4] = packet[12..16].try_into().unwrap();
+    octets.into()
 }

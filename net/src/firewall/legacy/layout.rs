@@ -57,8 +57,9 @@ pub(super) const VERDICT: Range<usize> = 32..36;
 /// `struct xt_error_target`: the name of a chain behind it.
 pub(super) const ERROR_NAME: Range<usize> = 32..62;
 
-/// A verdict that is no offset: `-NF_ACCEPT - 1`.
+/// Verdicts that are no offset: `-NF_ACCEPT - 1` and `-NF_DROP - 1`.
 pub(super) const ACCEPT: i32 = -2;
+pub(super) const DROP: i32 = -1;
 pub(super) const COUNTERS: usize = 16;
 
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

@@ -2,13 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use super::table::{Chain, Entry, Table};
+use super::table::{Chain, Entry, Table, Target};
 use crate::firewall::plan::{DOCKER_ISOLATION, DOCKER_USER};
 use crate::firewall::ruleset::Direction;
 
 /// Whether an engine filters by this table.
 pub(super) fn has_docker(table: &Table) -> bool {
     DOCKERS.iter().any(|name| table.chain(name).is_some())
+}
+
+/// Whether what no rule of it accepts is not forwarded.
+pub(super) fn is_closed(table: &Table) -> bool {
+    let policy = table.forward().map(|chain| &table.entries[chain.last]);
+    policy.is_some_and(|policy| policy.drops(table.family))
+}
+
+/// Whether packets for containers are dropped by it: chains of an engine that is gone may be empty.
+pub(super) fn drops(table: &Table) -> bool {
+    let mut is_dockers = false;
+    is_closed(table)
+        || table.entries.iter().any(|entry| match &entry.target {
+            Target::Header(name) => {
+                is_dockers = name.starts_with(DOCKERS[0].as_bytes());
+                false
+            }
+            Target::Final => is_dockers && entry.drops(table.family),
+            Target::Next | Target::Jump(_) | Target::Extension => false,
+        })
 }
 
 /// Puts the accepts for `interface` where they are needed; says whether anything had to change.

@@ -1,7 +1,7 @@
 //! One table as a list of rules whose jumps name rules, so that a rule can be inserted or removed
 //! anywhere without a jump that then leads elsewhere.
 
-use super::layout::{ACCEPT, Layout, STANDARD_TARGET, TARGET_NAME, VERDICT, text, u16_at};
+use super::layout::{ACCEPT, DROP, Layout, STANDARD_TARGET, TARGET_NAME, VERDICT, text, u16_at};
 use crate::firewall::ruleset::{Direction, Family};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +133,14 @@ impl Entry {
             (!name.is_empty() && self.does_as(&accept, layout))
                 .then(|| (direction, name.to_owned()))
         })
+    }
+
+    /// Whether it drops what it selects.
+    pub(super) fn drops(&self, family: Family) -> bool {
+        let target = u16_at(&self.bytes, Layout::of(family).target_offset);
+        let target = target.and_then(|at| self.bytes.get(usize::from(at)..));
+        let verdict = target.and_then(|target| target.get(VERDICT));
+        self.target == Target::Final && verdict == Some(&DROP.to_ne_bytes())
     }
 
     /// Whether both select the same and accept it; counters and bookkeeping may differ.
