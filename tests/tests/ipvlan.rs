@@ -136,7 +136,7 @@ impl Lan {
             parent: self.parent.clone(),
             kind,
             subnet: subnet.parse().expect("a subnet"),
-            containers: BTreeSet::new(),
+            destinations: BTreeSet::from([subnet.parse().expect("a subnet")]),
         };
         ["10.50.0.0/24", "fd00:50::/64"].map(beside).to_vec()
     }
