@@ -87,7 +87,7 @@ pub(super) fn target() -> Option<PathBuf> {
     target.map(Path::to_owned)
 }
 
-/// Where cargo puts the programs of this build, and then those of a release build.
+/// Where cargo puts the programs of a release build, whose client carries the server's image, and then those of this one.
 pub(super) fn programs() -> Vec<PathBuf> {
     let own = env::current_exe().ok().and_then(|program| {
         let directory = program.parent()?;
@@ -96,9 +96,8 @@ pub(super) fn programs() -> Vec<PathBuf> {
             false => Some(directory.to_owned()),
         }
     });
-    own.into_iter()
-        .chain(target().map(|target| target.join("release")))
-        .collect()
+    let release = target().map(|target| target.join("release"));
+    release.into_iter().chain(own).collect()
 }
 
 fn directory_of(lab: &str) -> PathBuf {
