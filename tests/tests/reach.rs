@@ -7,9 +7,8 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use dtap_tests::client::Client;
 use dtap_tests::echo::{EchoServer, tcp_echoes, udp_echoes};
-use dtap_tests::inside::Inside;
 use dtap_tests::lab::{Container, Engine, Lab, Options, can_run};
-use dtap_tests::traffic::serves;
+use dtap_tests::traffic::{answers, serves};
 
 #[test]
 fn every_container_answers_by_its_ip_on_every_engine() -> Result<()> {
@@ -95,22 +94,6 @@ fn containers(lab: &Lab) -> Result<Vec<Container>> {
         "{with_v6} containers have an IPv6 address instead of 4"
     );
     Ok(started)
-}
-
-/// By ping, to the program that listens in it, and to ports that nobody knows of.
-fn answers(lab: &Lab, container: &Container) -> Result<()> {
-    let inside = Inside::of(lab, container)?;
-    let echo = inside.enter(EchoServer::start)?;
-    for &address in &container.addresses {
-        lab.mac(&["ping", "-c1", "-W2", &address.to_string()])
-            .text()?;
-        ensure!(serves(lab.mac_namespace(), address), "no page at {address}");
-        lab.mac_namespace().enter(|| {
-            udp_echoes(echo.at(address), 1000)?;
-            tcp_echoes(echo.at(address), 100_000)
-        })??;
-    }
-    Ok(())
 }
 
 fn are_listed(client: &Client<'_>, containers: &[Container]) -> Result<()> {
