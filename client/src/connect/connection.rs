@@ -164,16 +164,8 @@ impl Connection {
         if let Some(aim) = &mut self.aim {
             aim.is_direct = true;
         }
-        session.send(&Message::Bye);
-        let answer = async {
-            while let Ok(Some(message)) = session.recv().await {
-                if message == Message::Bye {
-                    break;
-                }
-            }
-        };
-        // It has nothing to undo: its answer is mere politeness.
-        let _ = timeout(GOODBYE, answer).await;
+        // It has nothing to undo: to wait for its answer is mere politeness.
+        goodbye(&mut session).await;
         drop(session);
         if let Some(before) = before
             && let Err(error) = engine.return_to(before).await
@@ -290,6 +282,20 @@ impl Connection {
 pub(super) enum Begun {
     Direct(Engine),
     Tunnel(Box<Attached>),
+}
+
+/// Says goodbye, and what is still owed then: the server undoes everything before it answers.
+pub(super) async fn goodbye(session: &mut Session) -> Debt {
+    session.send(&Message::Bye);
+    let answered = async {
+        while let Ok(Some(message)) = session.recv().await {
+            if message == Message::Bye {
+                return Debt::Nothing;
+            }
+        }
+        Debt::Goodbye
+    };
+    timeout(GOODBYE, answered).await.unwrap_or(Debt::Goodbye)
 }
 
 async fn paired(session: &mut Session) -> Result<Paired> {

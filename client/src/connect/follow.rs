@@ -8,10 +8,10 @@ use dtap_net::router::RouteWatch;
 use dtap_tunnel::Path;
 use dtap_tunnel::session::{Message, Problem};
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::claims::Others;
-use super::connection::{Attached, Connection, Debt, GOODBYE};
+use super::connection::{Attached, Connection, goodbye};
 use super::contest::Contest;
 use super::pace::Pace;
 use super::stay::{End, stopped};
@@ -184,20 +184,8 @@ impl Connection {
         }
     }
 
-    /// The server undoes everything before it answers.
     pub(super) async fn say_bye(&mut self, mut attached: Attached) {
-        attached.session.send(&Message::Bye);
-        let answered = async {
-            while let Ok(Some(message)) = attached.session.recv().await {
-                if message == Message::Bye {
-                    return Debt::Nothing;
-                }
-            }
-            Debt::Goodbye
-        };
-        if let Ok(debt) = timeout(GOODBYE, answered).await {
-            self.debt = debt;
-        }
+        self.debt = goodbye(&mut attached.session).await;
     }
 
     /// Plans with what was listed, and makes it so at both ends.
