@@ -96,42 +96,20 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
         ],
         Statement::FlipDestination(family) => flip(*family),
         Statement::Attached(family, bridge) => {
-            let (address, second, set) = match (family, bridge) {
-                (Family::V4, Direction::Out) => (SOURCE_4, REG_32_1, Set::Attached4),
-                (Family::V4, Direction::In) => (DESTINATION_4, REG_32_1, Set::Attached4),
-                (Family::V6, Direction::Out) => (SOURCE_6, REG_2, Set::Attached6),
-                (Family::V6, Direction::In) => (DESTINATION_6, REG_2, Set::Attached6),
+            let (address, set) = match (family, bridge) {
+                (Family::V4, Direction::Out) => (SOURCE_4, Set::Attached4),
+                (Family::V4, Direction::In) => (DESTINATION_4, Set::Attached4),
+                (Family::V6, Direction::Out) => (SOURCE_6, Set::Attached6),
+                (Family::V6, Direction::In) => (DESTINATION_6, Set::Attached6),
             };
-            let mut expressions = of_family(*family);
-            expressions.push(Expression::Load {
-                field: address,
-                to: REG_1,
-            });
-            expressions.push(Expression::Meta {
-                key: bridge.meta(),
-                to: second,
-            });
-            expressions.push(lookup(set));
-            expressions
+            address_and_interface(*family, address, *bridge, set)
         }
         Statement::Outward(family) => {
-            let (address, second, set) = match family {
-                Family::V4 => (SOURCE_4, REG_32_1, Set::Outward4),
-                Family::V6 => (SOURCE_6, REG_2, Set::Outward6),
+            let (address, set) = match family {
+                Family::V4 => (SOURCE_4, Set::Outward4),
+                Family::V6 => (SOURCE_6, Set::Outward6),
             };
-            let mut expressions = of_family(*family);
-            expressions.extend([
-                Expression::Load {
-                    field: address,
-                    to: REG_1,
-                },
-                Expression::Meta {
-                    key: Direction::Out.meta(),
-                    to: second,
-                },
-                lookup(set),
-            ]);
-            expressions
+            address_and_interface(*family, address, Direction::Out, set)
         }
         Statement::Caller(family) => {
             let (called, caller, second, set) = match family {
@@ -257,6 +235,32 @@ fn flip(family: Family) -> Vec<Expression> {
             from: REG_1,
             checksum,
         },
+    ]);
+    expressions
+}
+
+/// Whether an address and the interface of this direction are together in a set.
+fn address_and_interface(
+    family: Family,
+    address: Field,
+    interface: Direction,
+    set: Set,
+) -> Vec<Expression> {
+    let second = match family {
+        Family::V4 => REG_32_1,
+        Family::V6 => REG_2,
+    };
+    let mut expressions = of_family(family);
+    expressions.extend([
+        Expression::Load {
+            field: address,
+            to: REG_1,
+        },
+        Expression::Meta {
+            key: interface.meta(),
+            to: second,
+        },
+        lookup(set),
     ]);
     expressions
 }
