@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use dtap_tests::lab::{Vm, VmOptions, can_run};
+use dtap_tests::wait::wait_until;
 
 #[test]
 fn a_virtual_machine_tells_how_its_command_ended_or_is_killed() -> Result<()> {
@@ -27,12 +28,13 @@ fn a_virtual_machine_tells_how_its_command_ended_or_is_killed() -> Result<()> {
     ensure!(output.stderr.contains("Power down"), "{output:?}");
 
     let vm = Vm::start(&running("sleep 1000"))?;
-    ensure!(is_there()?, "else the last line proves nothing");
+    // A program that has just begun has no arguments yet. Not seen, it would make the last line prove nothing.
+    wait_until(Duration::from_secs(10), "it runs with files of ours", is_there);
     let Err(error) = vm.finish(Duration::from_millis(100)) else {
         panic!("it slept for a thousand seconds");
     };
     ensure!(format!("{error:#}").contains("still running"), "{error:#}");
-    ensure!(!is_there()?, "it is still running");
+    ensure!(!is_there(), "it is still running");
     Ok(())
 }
 
@@ -47,14 +49,12 @@ fn running(command: &str) -> VmOptions<'_> {
 }
 
 /// Whether a program runs with files of ours.
-fn is_there() -> Result<bool> {
+fn is_there() -> bool {
     let ours = format!("/dtap-lab-{}-", process::id());
-    for entry in fs::read_dir("/proc")? {
+    let mut processes = fs::read_dir("/proc").expect("/proc is mounted");
+    processes.any(|entry| {
         // A process may end while we look.
-        let command = fs::read(entry?.path().join("cmdline")).unwrap_or_default();
-        if String::from_utf8_lossy(&command).contains(&ours) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+        let command = entry.and_then(|entry| fs::read(entry.path().join("cmdline")));
+        String::from_utf8_lossy(&command.unwrap_or_default()).contains(&ours)
+    })
 }
