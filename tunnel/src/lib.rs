@@ -24,6 +24,7 @@ mod batch;
 mod datagram;
 mod drops;
 mod key;
+pub mod offload;
 mod packet;
 mod path;
 mod peer;
