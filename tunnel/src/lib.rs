@@ -21,6 +21,7 @@
 
 mod allowed_ips;
 mod batch;
+mod checksum;
 mod datagram;
 mod drops;
 mod key;

@@ -9,9 +9,15 @@
 //! expects one before what is written. Nothing here panics, whatever the bytes.
 
 mod coalesce;
+mod flow;
+mod group;
 mod header;
+mod protocol;
 mod segment;
 
 pub use coalesce::{Coalescer, Merge};
 pub use header::Header;
 pub use segment::{Malformed, segment};
+
+#[cfg(test)]
+mod tests;
