@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     held: VecDeque<Vec<u8>>,
     backlog: Backlog,
     receiver: Option<u32>,
+    /// When keys were last seen to exist; only time takes them away.
+    keyed: Option<Instant>,
     next_tick: Instant,
     rx_bytes: u64,
     tx_bytes: u64,
@@ -76,6 +78,7 @@ impl Peer {
             held: VecDeque::new(),
             backlog: Backlog::default(),
             receiver: None,
+            keyed: None,
             next_tick: now,
             rx_bytes: 0,
             tx_bytes: 0,
@@ -285,8 +288,11 @@ impl Peer {
     }
 
     fn send(&mut self, packet: &[u8], now: Instant, output: &mut Output, drops: &mut Drops) {
-        if !self.config.initiates && !self.has_keys() {
-            return drops.count(Drop::NoKeys);
+        if !self.config.initiates && self.keyed != Some(now) {
+            if !self.has_keys() {
+                return drops.count(Drop::NoKeys);
+            }
+            self.keyed = Some(now);
         }
         self.tx_bytes += packet.len() as u64;
         let capacity = (packet.len() + DATA_OVERHEAD).max(INITIATION);
