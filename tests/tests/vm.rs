@@ -29,7 +29,11 @@ fn a_virtual_machine_tells_how_its_command_ended_or_is_killed() -> Result<()> {
 
     let vm = Vm::start(&running("sleep 1000"))?;
     // A program that has just begun has no arguments yet. Not seen, it would make the last line prove nothing.
-    wait_until(Duration::from_secs(10), "it runs with files of ours", is_there);
+    wait_until(
+        Duration::from_secs(10),
+        "it runs with files of ours",
+        is_there,
+    );
     let Err(error) = vm.finish(Duration::from_millis(100)) else {
         panic!("it slept for a thousand seconds");
     };

@@ -59,7 +59,7 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 
 /// A program and the package that has it, beside what every Debian has. containerd, runc and the engines are not here: installed, they would be started
 /// as services.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("xtables-nft-multi", "iptables"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -70,6 +70,7 @@ const PACKAGES: [(&str, &str); 15] = [
     ("curl", "curl"),
     ("wireguard-go", "wireguard-go"),
     ("wg", "wireguard-tools"),
+    ("openvpn", "openvpn"),
     ("rootlesskit", "rootlesskit"),
     ("slirp4netns", "slirp4netns"),
     ("newuidmap", "uidmap"),

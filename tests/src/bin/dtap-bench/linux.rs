@@ -2,26 +2,141 @@
 
 #![expect(clippy::print_stdout, reason = "the result of the command")]
 
-#[path = "linux/scale.rs"]
-mod scale;
+#[path = "linux/engine.rs"]
+mod engine;
+#[path = "linux/exec.rs"]
+mod exec;
+#[path = "linux/flood.rs"]
+mod flood;
+#[path = "linux/forward.rs"]
+mod forward;
+#[path = "linux/goals.rs"]
+mod goals;
+#[path = "linux/idle.rs"]
+mod idle;
+#[path = "linux/iperf.rs"]
+mod iperf;
+#[path = "linux/latency.rs"]
+mod latency;
+#[path = "linux/openvpn.rs"]
+mod openvpn;
+#[path = "linux/packets.rs"]
+mod packets;
+#[path = "linux/process.rs"]
+mod process;
+#[path = "linux/results.rs"]
+mod results;
+#[path = "linux/side.rs"]
+mod side;
+#[path = "linux/stage.rs"]
+mod stage;
+#[path = "linux/subject.rs"]
+mod subject;
+#[path = "linux/table.rs"]
+mod table;
+#[path = "linux/throughput.rs"]
+mod throughput;
+#[path = "linux/wireguard.rs"]
+mod wireguard;
 
-use std::env;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dtap_tests::client::Client;
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
 use dtap_tests::lab::{Lab, Link, Options, require_root};
-use serde_json::Value;
 
-/// Long enough for keepalives and heartbeats to average out.
-const IDLE: Duration = Duration::from_secs(30);
-const BUSY_SECONDS: &str = "5";
-/// Clock ticks per second of /proc/PID/stat (proc(5)), the same on every Linux.
-const TICKS: f64 = 100.0;
+use results::Results;
+use stage::Stage;
+use subject::Subject;
+
+/// Measure what a tunnel costs, against its peers and against what this machine can do at all
+#[derive(Parser)]
+#[command(disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Everything that follows but the engine, as `make bench` does
+    All(Choice),
+    /// One TCP stream in each direction, with its cost
+    Throughput(Choice),
+    /// Round trips, idle and beside a TCP stream
+    Latency(Choice),
+    /// Small UDP packets without loss
+    Packets(Choice),
+    /// Memory, CPU and wake-ups while nobody sends anything
+    Idle(Choice),
+    /// A large engine: 500 containers on 100 networks
+    Engine,
+    /// Parts of the measurements that are programs of their own
+    #[command(subcommand, hide = true)]
+    Tool(Tool),
+}
+
+#[derive(Args)]
+struct Choice {
+    /// Whom to measure; all by default
+    #[arg(value_enum)]
+    subjects: Vec<Subject>,
+    /// How often everybody is measured in turn
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// How long each TCP stream lasts
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+}
+
+#[derive(Subcommand)]
+enum Tool {
+    Forward {
+        #[arg(long)]
+        port: u16,
+        #[arg(long)]
+        to: SocketAddr,
+    },
+    Flood {
+        #[arg(long)]
+        to: SocketAddr,
+        #[arg(long)]
+        rate: u64,
+        #[arg(long)]
+        milliseconds: u64,
+    },
+    Sink {
+        #[arg(long)]
+        port: u16,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Throughput,
+    Latency,
+    Packets,
+    Idle,
+}
 
 pub(super) fn main() -> ExitCode {
-    match measure() {
+    let result = match Cli::parse().action {
+        Action::All(choice) => choice.measure(&[
+            Section::Throughput,
+            Section::Latency,
+            Section::Packets,
+            Section::Idle,
+        ]),
+        Action::Throughput(choice) => choice.measure(&[Section::Throughput]),
+        Action::Latency(choice) => choice.measure(&[Section::Latency]),
+        Action::Packets(choice) => choice.measure(&[Section::Packets]),
+        Action::Idle(choice) => choice.measure(&[Section::Idle]),
+        Action::Engine => require_root().and_then(|()| engine::measure()),
+        Action::Tool(tool) => tool.run(),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -30,95 +145,57 @@ pub(super) fn main() -> ExitCode {
     }
 }
 
-/// All, or those of `tunnel` and `scale` that the command line names.
-fn measure() -> Result<()> {
-    require_root()?;
-    let chosen: Vec<_> = env::args().skip(1).collect();
-    let is_chosen = |name: &str| chosen.is_empty() || chosen.iter().any(|it| it == name);
-    if is_chosen("tunnel") {
-        tunnel()?;
+impl Choice {
+    fn measure(&self, sections: &[Section]) -> Result<()> {
+        require_root()?;
+        let mut subjects = self.subjects.clone();
+        if subjects.is_empty() {
+            subjects = Subject::value_variants().to_vec();
+        }
+        let lab = Lab::start(Options {
+            link: Link::Veth,
+            ..Options::default()
+        })?;
+        let stage = Stage::set(&lab, &subjects)?;
+        let mut results = Results::default();
+        for round in 1..=self.rounds {
+            eprintln!("bench: round {round} of {}", self.rounds);
+            for section in sections {
+                match section {
+                    Section::Throughput => {
+                        throughput::measure(&stage, self.seconds, &mut results)?;
+                    }
+                    Section::Latency => latency::measure(&stage, &mut results)?,
+                    Section::Packets => packets::measure(&stage, &mut results)?,
+                    Section::Idle => {}
+                }
+            }
+        }
+        if sections.contains(&Section::Idle) {
+            idle::measure(&stage, &mut results)?;
+        }
+        println!("{}", table::of(&subjects, &results));
+        println!("{}", table::of_goals(&results));
+        Ok(())
     }
-    if is_chosen("scale") {
-        scale::measure()?;
+}
+
+impl Tool {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Forward { port, to } => forward::run(port, to),
+            Self::Flood {
+                to,
+                rate,
+                milliseconds,
+            } => flood::run(to, rate, Duration::from_millis(milliseconds)),
+            Self::Sink { port } => flood::sink(port),
+        }
     }
-    Ok(())
 }
 
-fn tunnel() -> Result<()> {
-    let lab = Lab::start(Options {
-        link: Link::Veth,
-        ..Options::default()
-    })?;
-    println!("engine {}, a veth pair between host and VM", lab.engine());
-    idle(&lab)?;
-    busy(&lab, "udp")?;
-    busy(&lab, "session")
-}
-
-/// CPU and memory of both ends while nobody sends anything.
-fn idle(lab: &Lab) -> Result<()> {
-    let client = Client::new(lab, "idle");
-    client.connect(&[])?;
-    client.wait_for_path("udp");
-    let server = lab.docker(&["inspect", "--format", "{{.State.Pid}}", "dtap"])?;
-    let host = client.pid()?.to_string();
-    let of_client = || usage(&std::fs::read_to_string(format!("/proc/{host}/stat"))?);
-    let of_server = || usage(&lab.vm(&["cat", &format!("/proc/{server}/stat")]).text()?);
-    let before = (of_client()?, of_server()?);
-    std::thread::sleep(IDLE);
-    let after = (of_client()?, of_server()?);
-    let share = |before: f64, after: f64| (after - before) / TICKS / IDLE.as_secs_f64() * 100.0;
-    let client_share = share(before.0, after.0);
-    let server_share = share(before.1, after.1);
-    let of_client = resident(&std::fs::read_to_string(format!("/proc/{host}/status"))?)?;
-    let of_server = resident(&lab.vm(&["cat", &format!("/proc/{server}/status")]).text()?)?;
-    println!("idle    client {client_share:.2} % of a core, {of_client:.1} MiB");
-    println!("idle    server {server_share:.2} % of a core, {of_server:.1} MiB");
-    println!(
-        "idle    both   {:.2} % of a core",
-        client_share + server_share
-    );
-    Ok(())
-}
-
-/// One TCP stream between host and VM by one path, in both directions.
-fn busy(lab: &Lab, path: &str) -> Result<()> {
-    let client = Client::new(lab, path);
-    client.connect(&["--path", path])?;
-    client.wait_for_path(path);
-    let to = client.field("server_address");
-    let _listener = lab.vm_background(&["iperf3", "--server"])?;
-    let up = throughput(lab, &["--client", &to])?;
-    let down = throughput(lab, &["--client", &to, "--reverse"])?;
-    println!("{path:7} up {up:.2} Gbit/s, down {down:.2} Gbit/s");
-    Ok(())
-}
-
-fn throughput(lab: &Lab, arguments: &[&str]) -> Result<f64> {
-    let fixed = [
-        "iperf3",
-        "--json",
-        "--connect-timeout",
-        "3000",
-        "--time",
-        BUSY_SECONDS,
-    ];
-    let output = lab.mac(&[&fixed, arguments].concat()).text()?;
-    let report: Value = serde_json::from_str(&output).context("read iperf3's report")?;
-    let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
-    Ok(bits.context("read iperf3's report")? / 1e9)
-}
-
-/// User and system time of `/proc/PID/stat`, in ticks.
-fn usage(stat: &str) -> Result<f64> {
-    let (_, fields) = stat.rsplit_once(')').context("read /proc/PID/stat")?;
-    let times = fields.split_whitespace().skip(11).take(2);
-    times.map(|ticks| Ok(ticks.parse::<f64>()?)).sum()
-}
-
-/// `VmRSS` of `/proc/PID/status`, in MiB.
-fn resident(status: &str) -> Result<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next());
-    Ok(kib.context("read VmRSS")?.parse::<f64>()? / 1024.0)
+/// Started once more, it is one of its own tools.
+fn own_program() -> Result<String> {
+    let own = std::env::current_exe().context("find this program")?;
+    Ok(own.display().to_string())
 }

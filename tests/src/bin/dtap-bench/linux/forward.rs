@@ -1,0 +1,65 @@
+//! The ceiling: dtap's device and UDP code with nothing between them.
+//!
+//! Packets that leave by the interface are sent as they are in one datagram each, and what arrives is given to the interface.
+//! No tunnel that moves its bytes by this code can be faster.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use dtap_net::device::{Device, MTU};
+use dtap_net::udp::{Buffers, Udp};
+use dtap_tunnel::Batch;
+
+/// Makes an interface, says its name, and forwards until killed.
+pub(super) fn run(port: u16, to: SocketAddr) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
+    runtime.block_on(async {
+        let device = Device::create(MTU).context("create an interface")?;
+        let mut udp = Udp::bind(port).context("bind a port")?;
+        udp.ignore_interface(device.index());
+        writeln!(io::stdout(), "{}", device.name())?;
+        forward(&device, &udp, to).await.context("forward")
+    })
+}
+
+/// In one task, as dtap's driver does it.
+async fn forward(device: &Device, udp: &Udp, to: SocketAddr) -> io::Result<()> {
+    let (mut packets, mut arrived) = (Batch::new(), Batch::new());
+    let mut datagrams = Batch::new();
+    let mut buffers = Buffers::default();
+    loop {
+        tokio::select! {
+            received = device.recv(&mut packets) => {
+                received?;
+                send(udp, to, &packets).await;
+                packets.clear();
+            }
+            received = udp.recv(&mut buffers, &mut datagrams) => {
+                received?;
+                for (_, datagram) in datagrams.iter() {
+                    arrived.push((), datagram);
+                }
+                datagrams.clear();
+                device.send(&arrived).await;
+                arrived.clear();
+            }
+        }
+    }
+}
+
+/// Equally long packets in one call, with a shorter one at the end.
+async fn send(udp: &Udp, to: SocketAddr, packets: &Batch<()>) {
+    let mut rest = packets.items();
+    while let Some(((), first)) = rest.first() {
+        let equal = rest.iter().take_while(|(_, it)| it.len() == first.len());
+        let equal = equal.count();
+        let shorter = rest
+            .get(equal)
+            .is_some_and(|(_, it)| it.len() < first.len());
+        let run = equal + usize::from(shorter);
+        let contents = &packets.bytes()[first.start..rest[run - 1].1.end];
+        udp.send(to, contents, first.len()).await;
+        rest = &rest[run..];
+    }
+}

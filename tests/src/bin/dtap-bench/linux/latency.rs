@@ -1,0 +1,52 @@
+//! Round trips, with nothing else to do and beside a TCP stream from the VM.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use dtap_tests::lab::Lab;
+
+use super::exec;
+use super::iperf::{self, Direction};
+use super::results::{Measure, Results, median};
+use super::stage::{PATIENCE, Stage};
+use super::subject::Subject;
+
+pub(super) fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
+    for it in &stage.subjects {
+        let idle = match it.subject {
+            Subject::Exec => exec::round_trips(stage.lab, &it.target, COUNT)?,
+            _ => ping(stage.lab, &it.target)?,
+        };
+        let mut add = |case, samples: Vec<f64>| -> Result<()> {
+            let sample = median(&samples).context("no ping was answered")?;
+            results.add(Measure::RoundTrip, it.subject, case, sample);
+            Ok(())
+        };
+        add("idle", idle)?;
+        if it.subject != Subject::Exec {
+            let mut load = iperf::load(stage.lab, &it.target, Direction::Down, LOAD_SECONDS)?;
+            std::thread::sleep(SETTLED);
+            add("loaded", ping(stage.lab, &it.target)?)?;
+            load.wait(PATIENCE)?;
+        }
+    }
+    Ok(())
+}
+
+/// Microseconds of each answer.
+fn ping(lab: &Lab, target: &str) -> Result<Vec<f64>> {
+    let count = COUNT.to_string();
+    let ping = ["ping", "-n", "-c", &count, "-i", "0.01", "-W", "1", target];
+    let output = lab.mac(&ping);
+    let times = output.stdout.split_whitespace();
+    let times = times.filter_map(|word| word.strip_prefix("time="));
+    let times: Vec<f64> = times.filter_map(|it| it.parse().ok()).collect();
+    ensure!(times.len() * 2 > COUNT, "most pings were lost: {output:?}");
+    Ok(times.into_iter().map(|it| it * 1e3).collect())
+}
+
+const COUNT: usize = 100;
+/// What TCP has to fill the pipe.
+const SETTLED: Duration = Duration::from_millis(600);
+/// Longer than [`SETTLED`] and all pings.
+const LOAD_SECONDS: u64 = 2;

@@ -1,0 +1,171 @@
+//! All subjects up at once, on one cable, so that they can be measured in turn.
+
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use dtap_tests::client::Client;
+use dtap_tests::inside::Inside;
+use dtap_tests::lab::{Background, Container, Lab};
+use dtap_tests::wait_until;
+use nix::unistd::Pid;
+
+use super::side::Side;
+use super::subject::Subject;
+use super::{openvpn, own_program, process, wireguard};
+
+/// What a program has to get ready.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Dropped, it takes everything down.
+pub(super) struct Stage<'a> {
+    pub(super) lab: &'a Lab,
+    pub(super) subjects: Vec<Contestant>,
+    web: Option<Container>,
+    clients: Vec<Client<'a>>,
+    programs: Vec<Background>,
+}
+
+/// A subject that is up.
+#[derive(Debug)]
+pub(super) struct Contestant {
+    pub(super) subject: Subject,
+    /// What its other end is called: an address, for [`Subject::Exec`] a container.
+    pub(super) target: String,
+    /// Those that move the bytes: the near end and the far end, or none.
+    pub(super) processes: Vec<Pid>,
+}
+
+impl<'a> Stage<'a> {
+    pub(super) fn set(lab: &'a Lab, subjects: &[Subject]) -> Result<Self> {
+        let mut stage = Self {
+            lab,
+            subjects: Vec::new(),
+            web: None,
+            clients: Vec::new(),
+            programs: vec![lab.vm_background(&["iperf3", "--server"])?],
+        };
+        for &subject in subjects {
+            eprintln!("bench: bringing {subject} up");
+            let contestant = stage.bring_up(subject);
+            let contestant = contestant.with_context(|| format!("bring {subject} up"))?;
+            stage.subjects.push(contestant);
+        }
+        for it in &stage.subjects {
+            if it.subject != Subject::Exec {
+                wait_until(PATIENCE, &format!("{} answers", it.subject), || {
+                    lab.mac(&["ping", "-c1", "-W1", &it.target]).success()
+                });
+            }
+        }
+        Ok(stage)
+    }
+
+    fn bring_up(&mut self, subject: Subject) -> Result<Contestant> {
+        let lab = self.lab;
+        let contestant = |target: String, processes| Contestant {
+            subject,
+            target,
+            processes,
+        };
+        let tunnel = subject as u8;
+        let peer = |name| -> Result<_> {
+            let arguments = ["--foreground", "--disable-drop-privileges"];
+            wireguard::start(lab, &installed(name)?, &arguments, tunnel)
+        };
+        let programs = match subject {
+            Subject::Veth => return Ok(contestant(Side::Vm.cable().to_string(), Vec::new())),
+            Subject::Exec => return Ok(contestant(self.web()?.id, Vec::new())),
+            Subject::Dtap => {
+                let (target, processes) = self.connect("udp")?;
+                return Ok(contestant(target, processes));
+            }
+            Subject::Session => {
+                let (target, processes) = self.connect("session")?;
+                return Ok(contestant(target, processes));
+            }
+            Subject::Container => {
+                let (_, processes) = self.connect("udp")?;
+                return Ok(contestant(self.web()?.v4()?.to_string(), processes));
+            }
+            Subject::Ceiling => ceiling(lab, tunnel)?,
+            Subject::Gotatun => peer("gotatun")?,
+            Subject::Boringtun => peer("boringtun-cli")?,
+            Subject::WireguardGo => {
+                wireguard::start(lab, "wireguard-go".as_ref(), &["--foreground"], tunnel)?
+            }
+            Subject::Openvpn => openvpn::start(lab, tunnel)?,
+        };
+        let processes = programs
+            .iter()
+            .map(Background::pid)
+            .collect::<Result<_>>()?;
+        self.programs.extend(programs);
+        Ok(contestant(Side::Vm.inner(tunnel).to_string(), processes))
+    }
+
+    /// The address of the VM in the tunnel of the client that uses this path, and both ends.
+    fn connect(&mut self, path: &str) -> Result<(String, Vec<Pid>)> {
+        let connected = self.clients.iter().find(|it| it.field("path") == path);
+        if connected.is_none() {
+            let client = Client::new(self.lab, path);
+            client.connect(&["--path", path])?;
+            client.wait_for_path(path);
+            self.clients.push(client);
+        }
+        let connected = self.clients.iter().find(|it| it.field("path") == path);
+        let client = connected.context("find the client")?;
+        let format = ["inspect", "--format", "{{.Id}}", "dtap"];
+        let server = process::of_container(&self.lab.docker(&format)?, "/dtap-server run")?;
+        let processes = vec![Pid::from_raw(client.pid()?), server];
+        Ok((client.field("server_address"), processes))
+    }
+
+    /// The container, with an iperf3 of this machine listening in its network.
+    fn web(&mut self) -> Result<Container> {
+        if let Some(web) = &self.web {
+            return Ok(web.clone());
+        }
+        let web = self.lab.container("web", &[])?;
+        let listener = Inside::of(self.lab, &web)?.background(&["iperf3", "--server"])?;
+        self.programs.push(listener);
+        self.web = Some(web.clone());
+        Ok(web)
+    }
+}
+
+/// This program's own [`super::forward`] on both sides.
+fn ceiling(lab: &Lab, tunnel: u8) -> Result<Vec<Background>> {
+    let own = own_program()?;
+    let mut programs = Vec::new();
+    for side in Side::BOTH {
+        let port = CEILING_PORT.to_string();
+        let to = format!("{}:{port}", side.other().cable());
+        let program = side.background(
+            lab,
+            &[&own, "tool", "forward", "--port", &port, "--to", &to],
+        )?;
+        wait_until(PATIENCE, "the ceiling has an interface", || {
+            program.output().contains('\n')
+        });
+        let said = program.output();
+        ensure!(said.starts_with("dtap"), "the ceiling said: {said}");
+        side.configure(lab, said.trim(), tunnel)?;
+        programs.push(program);
+    }
+    Ok(programs)
+}
+
+/// A peer of `make bench`, which lies in `DTAP_TOOLS` or in the PATH.
+fn installed(program: &str) -> Result<PathBuf> {
+    let tools = env::var_os("DTAP_TOOLS").map(|tools| PathBuf::from(tools).join("bin"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut directories = tools.into_iter().chain(env::split_paths(&path));
+    match directories.find(|it| it.join(program).is_file()) {
+        Some(directory) => Ok(directory.join(program)),
+        None => bail!("{program} is neither in DTAP_TOOLS nor in PATH; `make bench` installs it"),
+    }
+}
+
+const CEILING_PORT: u16 = 51700;
