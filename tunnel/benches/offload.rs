@@ -71,6 +71,7 @@ fn complete(group: &mut BenchmarkGroup<'_, WallTime>) {
             segment(single, black_box(&mut packet), &mut scratch, |packet| {
                 black_box(packet);
             })
+            .expect("header and packet fit");
         });
     });
 }
@@ -85,6 +86,7 @@ fn segments(group: &mut BenchmarkGroup<'_, WallTime>, flow: Flow) {
             segment(header, black_box(&mut packet), &mut scratch, |packet| {
                 black_box(packet);
             })
+            .expect("header and packet fit");
         });
     });
 }
@@ -95,7 +97,7 @@ fn coalesce(group: &mut BenchmarkGroup<'_, WallTime>, flow: Flow) {
     segment(header, &mut packet, &mut Vec::new(), |packet| {
         batch.push((), packet);
     })
-    .unwrap();
+    .expect("header and packet fit");
     let mut coalescer = Coalescer::new(Merge::TcpAndUdp);
     let first = batch.bytes()[..HEADERS].to_vec();
     group.bench_function(format!("coalesce/{}", flow.name), |bencher| {
@@ -136,13 +138,15 @@ fn super_packet(flow: Flow, packets: usize) -> (Header, Vec<u8>) {
         .chain([u32::from(protocol), u32::from(of(length - start))])
         .fold(0, |sum, word| (sum + word) % 0xffff);
     packet[start + checksum..][..2].copy_from_slice(&of(pseudo_header as usize).to_be_bytes());
-    let mut header = vec![1, flow.gso_type];
-    for field in [headers, PACKET - headers, start, checksum] {
-        header.extend(of(field).to_ne_bytes());
+    let mut header = [0; Header::LENGTH];
+    header[..2].copy_from_slice(&[1, flow.gso_type]);
+    let fields = [headers, PACKET - headers, start, checksum];
+    for (field, value) in header[2..].as_chunks_mut().0.iter_mut().zip(fields) {
+        *field = of(value).to_ne_bytes();
     }
-    (Header::parse(header.first_chunk().unwrap()), packet)
+    (Header::parse(&header), packet)
 }
 
-fn of(number: usize) -> u16 {
-    u16::try_from(number).unwrap()
+fn of(length: usize) -> u16 {
+    u16::try_from(length).expect("no more than a packet has")
 }

@@ -69,18 +69,17 @@ impl Packet {
         }
     }
 
-    pub(super) fn tcp_mut(&mut self) -> &mut Tcp {
+    pub(super) fn on_tcp(&mut self, change: impl FnOnce(&mut Tcp)) {
         match &mut self.transport {
-            Transport::Tcp(tcp) => tcp,
-            Transport::Udp => panic!("this is UDP"),
+            Transport::Tcp(tcp) => change(tcp),
+            Transport::Udp => {}
         }
     }
 
     /// Moves it on in its stream.
     pub(super) fn advance(&mut self, by: usize) {
-        if let Transport::Tcp(tcp) = &mut self.transport {
-            tcp.sequence = tcp.sequence.wrapping_add(u32::try_from(by).unwrap());
-        }
+        let by = u32::try_from(by).unwrap();
+        self.on_tcp(|tcp| tcp.sequence = tcp.sequence.wrapping_add(by));
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
@@ -127,14 +126,14 @@ impl Packet {
             ..self.clone()
         };
         segment.advance(payload.start);
-        if let Transport::Tcp(tcp) = &mut segment.transport {
+        segment.on_tcp(|tcp| {
             if !is_last {
                 tcp.flags &= !(FIN | PSH);
             }
             if index > 0 {
                 tcp.flags &= !CWR;
             }
-        }
+        });
         segment
     }
 
@@ -217,6 +216,22 @@ impl Packet {
             Transport::Udp => 6,
         }
     }
+}
+
+/// Whether lengths and checksums of a packet without options or extension
+/// headers are right.
+pub(super) fn is_sound(packet: &[u8]) -> bool {
+    let field = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let (start, length, addresses, protocol) = match packet[0] >> 4 {
+        4 => (20, field(2), &packet[12..20], packet[9]),
+        _ => (40, field(4) + 40, &packet[8..40], packet[6]),
+    };
+    let transport = &packet[start..];
+    let partial = words(addresses) + u64::from(protocol) + u64::try_from(transport.len()).unwrap();
+    length == packet.len()
+        && (start == 40 || fold(words(&packet[..start])) == 0xffff)
+        && (protocol == 6 || field(start + 4) == transport.len())
+        && fold(partial + words(transport)) == 0xffff
 }
 
 pub(super) const V4: Addresses = Addresses::V4([10, 75, 0, 2, 172, 18, 0, 2]);

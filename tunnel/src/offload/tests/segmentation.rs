@@ -1,7 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::packet::{ACK, Addresses, CWR, FIN, PSH, Packet, V4, V6};
+use super::packet::{ACK, Addresses, CWR, FIN, PSH, Packet, Tcp, Transport, V4, V6};
 use super::segments;
 use crate::offload::{Header, Malformed};
 
@@ -25,7 +25,7 @@ fn payload(length: usize) -> Vec<u8> {
 fn a_super_packet_becomes_the_packets_it_stands_for() {
     for addresses in [V4, V6] {
         let mut tcp = Packet::tcp(addresses, payload(4001));
-        tcp.tcp_mut().flags = ACK | PSH | FIN | CWR;
+        tcp.on_tcp(|tcp| tcp.flags = ACK | PSH | FIN | CWR);
         for packet in [tcp, Packet::udp(addresses, payload(4001))] {
             let (header, bytes) = packet.super_packet(1420);
             let segments = segments(header, &bytes).unwrap();
@@ -147,7 +147,7 @@ prop_compose! {
         ports in any::<(u16, u16)>(),
         (id, is_atomic, traffic_class, hop_limit) in any::<(u16, bool, u8, u8)>(),
         extra in 0..3usize,
-        options in vec(any::<u32>(), 0..=10),
+        options in (0..=10usize).prop_flat_map(|words| vec(any::<u8>(), words * 4)),
         (sequence, acknowledgement, flags, window) in any::<(u32, u32, u8, u16)>(),
         payload in vec(any::<u8>(), 1..6000),
     ) -> Packet {
@@ -157,14 +157,10 @@ prop_compose! {
         } else {
             Packet::udp(addresses, payload)
         };
-        if is_tcp {
-            let tcp = packet.tcp_mut();
-            tcp.options = options.into_iter().flat_map(u32::to_be_bytes).collect();
-            tcp.sequence = sequence;
-            tcp.acknowledgement = acknowledgement;
-            tcp.flags = flags;
-            tcp.window = window;
-        }
+        packet.transport = match packet.transport {
+            Transport::Tcp(_) => Transport::Tcp(Tcp { sequence, acknowledgement, flags, window, options }),
+            Transport::Udp => Transport::Udp,
+        };
         Packet { ports, id, is_atomic, traffic_class, hop_limit, extra: vec![1; extra * 8], ..packet }
     }
 }
