@@ -36,7 +36,8 @@ pub(super) enum Transport {
 pub(super) struct Tcp {
     pub(super) sequence: u32,
     pub(super) acknowledgement: u32,
-    pub(super) flags: u8,
+    /// With the reserved bits.
+    pub(super) flags: u16,
     pub(super) window: u16,
     pub(super) options: Vec<u8>,
 }
@@ -181,7 +182,8 @@ impl Packet {
                 header.extend(tcp.sequence.to_be_bytes());
                 header.extend(tcp.acknowledgement.to_be_bytes());
                 let words = u8::try_from(tcp.options.len() / 4).unwrap();
-                header.extend([(5 + words) << 4, tcp.flags]);
+                let length = u16::from(5 + words) << 12;
+                header.extend((length | tcp.flags & 0x0fff).to_be_bytes());
                 header.extend(tcp.window.to_be_bytes());
                 header.extend([0, 0, 0, 0]);
                 header.extend(&tcp.options);
@@ -237,11 +239,11 @@ pub(super) fn is_sound(packet: &[u8]) -> bool {
 pub(super) const V4: Addresses = Addresses::V4([10, 75, 0, 2, 172, 18, 0, 2]);
 pub(super) const V6: Addresses = Addresses::V6([0xfd; 32]);
 
-pub(super) const FIN: u8 = 0x01;
-pub(super) const SYN: u8 = 0x02;
-pub(super) const PSH: u8 = 0x08;
-pub(super) const ACK: u8 = 0x10;
-pub(super) const CWR: u8 = 0x80;
+pub(super) const FIN: u16 = 0x01;
+pub(super) const SYN: u16 = 0x02;
+pub(super) const PSH: u16 = 0x08;
+pub(super) const ACK: u16 = 0x10;
+pub(super) const CWR: u16 = 0x80;
 
 fn length(length: usize) -> u16 {
     u16::try_from(length).unwrap()

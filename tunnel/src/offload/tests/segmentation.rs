@@ -131,6 +131,21 @@ fn a_header_that_lies_is_refused() {
         let cut = &bytes[..length.into()];
         assert_eq!(segments(header, cut), Err(Malformed), "{length}");
     }
+    // Version, length of the header, fragmentation, protocol, TCP's offset.
+    for (at, lie) in [(0, 0x65), (0, 0x46), (6, 0x20), (7, 1), (9, 17), (32, 0x40)] {
+        let mut bytes = bytes.clone();
+        bytes[at] = lie;
+        assert_eq!(segments(header, &bytes), Err(Malformed), "{at}");
+    }
+    for (start, offset) in [(u16::MAX, 0), (20, u16::MAX), (0, 3051)] {
+        let outside = Header {
+            gso_type: 0,
+            checksum_start: start,
+            checksum_offset: offset,
+            ..header
+        };
+        assert_eq!(segments(outside, &bytes), Err(Malformed), "{start}");
+    }
     let hint = Header {
         header_length: u16::MAX,
         ..header
@@ -148,7 +163,7 @@ prop_compose! {
         (id, is_atomic, traffic_class, hop_limit) in any::<(u16, bool, u8, u8)>(),
         extra in 0..3usize,
         options in (0..=10usize).prop_flat_map(|words| vec(any::<u8>(), words * 4)),
-        (sequence, acknowledgement, flags, window) in any::<(u32, u32, u8, u16)>(),
+        (sequence, acknowledgement, flags, window) in any::<(u32, u32, u16, u16)>(),
         payload in vec(any::<u8>(), 1..6000),
     ) -> Packet {
         let addresses = if is_v4 { Addresses::V4(v4) } else { Addresses::V6(v6) };
