@@ -3,22 +3,21 @@
 /// The one's complement sum of the bytes' 16-bit words in network byte order;
 /// an odd last byte is a word's first. Zero only if all of them are.
 pub(crate) fn sum(bytes: &[u8]) -> u16 {
-    let (blocks, rest) = bytes.as_chunks::<64>();
-    let mut lanes = [0; 16];
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    // The processor carries from half to half of a lane, faster than vectors
+    // can be widened, and no lane waits for another.
+    let mut lanes = [0u128; 4];
     for block in blocks {
         for (lane, word) in lanes.iter_mut().zip(block.as_chunks().0) {
-            *lane += u64::from(u32::from_ne_bytes(*word));
+            *lane += u128::from(u64::from_ne_bytes(*word));
         }
     }
+    let lanes = lanes.iter().sum::<u128>().to_ne_bytes();
     let (words, rest) = rest.as_chunks();
-    let mut sum: u64 = lanes.iter().sum();
-    sum += words
-        .iter()
-        .map(|word| u64::from(u32::from_ne_bytes(*word)))
-        .sum::<u64>();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
-    sum += u64::from(u32::from_ne_bytes(last));
+    let words = lanes.as_chunks().0.iter().chain(words).chain([&last]);
+    let sum = words.map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     // The sum of swapped words is the swapped sum (RFC 1071, §2 (B)).
     u16::from_be_bytes(fold(sum).to_ne_bytes())
 }

@@ -84,7 +84,6 @@ impl SuperPacket {
         let is_sound = header.needs_checksum()
             && header.segment_length != 0
             && header.checksum_offset == protocol.checksum_offset()
-            && headers <= packet.len()
             && is_whole(family, protocol, packet, transport);
         if !is_sound {
             return None;

@@ -1,8 +1,10 @@
 //! Against a slow and obvious reference.
 
 mod coalescing;
+mod hostile;
 mod packet;
 mod segmentation;
+mod streams;
 
 use super::{Coalescer, Header, Malformed, segment};
 use crate::Batch;

@@ -36,7 +36,8 @@ pub(super) enum Transport {
 pub(super) struct Tcp {
     pub(super) sequence: u32,
     pub(super) acknowledgement: u32,
-    pub(super) flags: u8,
+    /// With the reserved bits.
+    pub(super) flags: u16,
     pub(super) window: u16,
     pub(super) options: Vec<u8>,
 }
@@ -69,18 +70,17 @@ impl Packet {
         }
     }
 
-    pub(super) fn tcp_mut(&mut self) -> &mut Tcp {
+    pub(super) fn on_tcp(&mut self, change: impl FnOnce(&mut Tcp)) {
         match &mut self.transport {
-            Transport::Tcp(tcp) => tcp,
-            Transport::Udp => panic!("this is UDP"),
+            Transport::Tcp(tcp) => change(tcp),
+            Transport::Udp => {}
         }
     }
 
     /// Moves it on in its stream.
     pub(super) fn advance(&mut self, by: usize) {
-        if let Transport::Tcp(tcp) = &mut self.transport {
-            tcp.sequence = tcp.sequence.wrapping_add(u32::try_from(by).unwrap());
-        }
+        let by = u32::try_from(by).unwrap();
+        self.on_tcp(|tcp| tcp.sequence = tcp.sequence.wrapping_add(by));
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
@@ -127,14 +127,14 @@ impl Packet {
             ..self.clone()
         };
         segment.advance(payload.start);
-        if let Transport::Tcp(tcp) = &mut segment.transport {
+        segment.on_tcp(|tcp| {
             if !is_last {
                 tcp.flags &= !(FIN | PSH);
             }
             if index > 0 {
                 tcp.flags &= !CWR;
             }
-        }
+        });
         segment
     }
 
@@ -182,7 +182,8 @@ impl Packet {
                 header.extend(tcp.sequence.to_be_bytes());
                 header.extend(tcp.acknowledgement.to_be_bytes());
                 let words = u8::try_from(tcp.options.len() / 4).unwrap();
-                header.extend([(5 + words) << 4, tcp.flags]);
+                let length = u16::from(5 + words) << 12;
+                header.extend((length | tcp.flags & 0x0fff).to_be_bytes());
                 header.extend(tcp.window.to_be_bytes());
                 header.extend([0, 0, 0, 0]);
                 header.extend(&tcp.options);
@@ -219,14 +220,30 @@ impl Packet {
     }
 }
 
+/// Whether lengths and checksums of a packet without options or extension
+/// headers are right.
+pub(super) fn is_sound(packet: &[u8]) -> bool {
+    let field = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    let (start, length, addresses, protocol) = match packet[0] >> 4 {
+        4 => (20, field(2), &packet[12..20], packet[9]),
+        _ => (40, field(4) + 40, &packet[8..40], packet[6]),
+    };
+    let transport = &packet[start..];
+    let partial = words(addresses) + u64::from(protocol) + u64::try_from(transport.len()).unwrap();
+    length == packet.len()
+        && (start == 40 || fold(words(&packet[..start])) == 0xffff)
+        && (protocol == 6 || field(start + 4) == transport.len())
+        && fold(partial + words(transport)) == 0xffff
+}
+
 pub(super) const V4: Addresses = Addresses::V4([10, 75, 0, 2, 172, 18, 0, 2]);
 pub(super) const V6: Addresses = Addresses::V6([0xfd; 32]);
 
-pub(super) const FIN: u8 = 0x01;
-pub(super) const SYN: u8 = 0x02;
-pub(super) const PSH: u8 = 0x08;
-pub(super) const ACK: u8 = 0x10;
-pub(super) const CWR: u8 = 0x80;
+pub(super) const FIN: u16 = 0x01;
+pub(super) const SYN: u16 = 0x02;
+pub(super) const PSH: u16 = 0x08;
+pub(super) const ACK: u16 = 0x10;
+pub(super) const CWR: u16 = 0x80;
 
 fn length(length: usize) -> u16 {
     u16::try_from(length).unwrap()

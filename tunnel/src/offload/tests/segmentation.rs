@@ -1,7 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::packet::{ACK, Addresses, CWR, FIN, PSH, Packet, V4, V6};
+use super::packet::{ACK, Addresses, CWR, FIN, PSH, Packet, Tcp, Transport, V4, V6};
 use super::segments;
 use crate::offload::{Header, Malformed};
 
@@ -25,7 +25,7 @@ fn payload(length: usize) -> Vec<u8> {
 fn a_super_packet_becomes_the_packets_it_stands_for() {
     for addresses in [V4, V6] {
         let mut tcp = Packet::tcp(addresses, payload(4001));
-        tcp.tcp_mut().flags = ACK | PSH | FIN | CWR;
+        tcp.on_tcp(|tcp| tcp.flags = ACK | PSH | FIN | CWR);
         for packet in [tcp, Packet::udp(addresses, payload(4001))] {
             let (header, bytes) = packet.super_packet(1420);
             let segments = segments(header, &bytes).unwrap();
@@ -131,6 +131,21 @@ fn a_header_that_lies_is_refused() {
         let cut = &bytes[..length.into()];
         assert_eq!(segments(header, cut), Err(Malformed), "{length}");
     }
+    // Version, length of the header, fragmentation, protocol, TCP's offset.
+    for (at, lie) in [(0, 0x65), (0, 0x46), (6, 0x20), (7, 1), (9, 17), (32, 0x40)] {
+        let mut bytes = bytes.clone();
+        bytes[at] = lie;
+        assert_eq!(segments(header, &bytes), Err(Malformed), "{at}");
+    }
+    for (start, offset) in [(u16::MAX, 0), (20, u16::MAX), (0, 3051)] {
+        let outside = Header {
+            gso_type: 0,
+            checksum_start: start,
+            checksum_offset: offset,
+            ..header
+        };
+        assert_eq!(segments(outside, &bytes), Err(Malformed), "{start}");
+    }
     let hint = Header {
         header_length: u16::MAX,
         ..header
@@ -147,8 +162,8 @@ prop_compose! {
         ports in any::<(u16, u16)>(),
         (id, is_atomic, traffic_class, hop_limit) in any::<(u16, bool, u8, u8)>(),
         extra in 0..3usize,
-        options in vec(any::<u32>(), 0..=10),
-        (sequence, acknowledgement, flags, window) in any::<(u32, u32, u8, u16)>(),
+        options in (0..=10usize).prop_flat_map(|words| vec(any::<u8>(), words * 4)),
+        (sequence, acknowledgement, flags, window) in any::<(u32, u32, u16, u16)>(),
         payload in vec(any::<u8>(), 1..6000),
     ) -> Packet {
         let addresses = if is_v4 { Addresses::V4(v4) } else { Addresses::V6(v6) };
@@ -157,14 +172,10 @@ prop_compose! {
         } else {
             Packet::udp(addresses, payload)
         };
-        if is_tcp {
-            let tcp = packet.tcp_mut();
-            tcp.options = options.into_iter().flat_map(u32::to_be_bytes).collect();
-            tcp.sequence = sequence;
-            tcp.acknowledgement = acknowledgement;
-            tcp.flags = flags;
-            tcp.window = window;
-        }
+        packet.transport = match packet.transport {
+            Transport::Tcp(_) => Transport::Tcp(Tcp { sequence, acknowledgement, flags, window, options }),
+            Transport::Udp => Transport::Udp,
+        };
         Packet { ports, id, is_atomic, traffic_class, hop_limit, extra: vec![1; extra * 8], ..packet }
     }
 }
