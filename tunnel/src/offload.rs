@@ -16,6 +16,7 @@ mod protocol;
 mod segment;
 
 pub use coalesce::{Coalescer, Merge};
+pub(crate) use flow::flow_of;
 pub use header::Header;
 pub use segment::{Malformed, segment};
 

@@ -8,6 +8,8 @@ use crate::Batch;
 /// Of which protocols the device takes super-packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Merge {
+    /// One packet per write.
+    Nothing,
     #[default]
     Tcp,
     /// It has `TUN_F_USO4` and `TUN_F_USO6`, too (Linux 6.2).

@@ -1,3 +1,5 @@
+use std::hash::Hash;
+
 use super::Merge;
 use super::protocol::{
     ACK, Family, PSH, Protocol, TCP_FLAGS, TCP_HEADER, TCP_OFFSET, UDP_CHECKSUM, UDP_HEADER,
@@ -56,9 +58,9 @@ impl Flow {
         let start = usize::from(self.family.header_length());
         let transport = &packet[start..];
         let length = match (self.protocol, merge) {
-            (Protocol::Tcp, _) => tcp_header(transport)?,
+            (Protocol::Tcp, Merge::Tcp | Merge::TcpAndUdp) => tcp_header(transport)?,
             (Protocol::Udp, Merge::TcpAndUdp) => udp_header(transport)?,
-            (Protocol::Udp, Merge::Tcp) => return None,
+            (_, Merge::Nothing) | (Protocol::Udp, Merge::Tcp) => return None,
         };
         let payload = transport.len().checked_sub(length).filter(|&n| n > 0)?;
         Some(Segment {
@@ -78,6 +80,13 @@ impl Flow {
         (self.family == Family::V6 || sum(network) == 0xffff)
             && fold(u64::from(pseudo_header) + u64::from(sum(transport))) == 0xffff
     }
+}
+
+/// What packets that must keep their order have in common: the addresses, and
+/// the ports if they are plain to see.
+pub(crate) fn flow_of(packet: &[u8]) -> impl Hash + use<'_> {
+    let ports = Flow::of(packet).map(|flow| flow.ports);
+    (addresses(packet), ports)
 }
 
 /// The two addresses; `None` if it is no IP packet.

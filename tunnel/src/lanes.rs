@@ -1,0 +1,113 @@
+//! Short packets pass long ones that wait.
+//!
+//! A tunnel that is busy has megabytes of some download waiting at each end.
+//! In one queue a ping, a keystroke or a DNS answer would wait behind them all
+//! (bufferbloat). So what is long waits in line, and what is short goes at
+//! once, unless it would overtake a packet of its own flow.
+
+use std::hash::{Hash as _, Hasher as _};
+
+use rustc_hash::FxHasher;
+
+use crate::offload::flow_of;
+
+/// Who waits, by flow.
+#[derive(Debug)]
+pub struct Lanes {
+    /// Packets that wait, by a hash of their flow: flows that share one merely
+    /// wait for each other.
+    waiting: [u32; SLOTS],
+}
+
+/// To be given back when the packet has left.
+#[derive(Debug)]
+#[must_use]
+pub struct Ticket(usize);
+
+const SLOTS: usize = 256;
+/// Bytes of a packet that does not wait: an answer to a DNS query, but not a
+/// segment of a download.
+const SHORT: usize = 600;
+
+impl Lanes {
+    /// Whether the packet may go before those that wait.
+    pub fn may_pass(&self, packet: &[u8]) -> bool {
+        packet.len() <= SHORT && self.waiting[slot(packet)] == 0
+    }
+
+    /// The packet waits.
+    pub fn enter(&mut self, packet: &[u8]) -> Ticket {
+        let slot = slot(packet);
+        self.waiting[slot] += 1;
+        Ticket(slot)
+    }
+
+    /// The packet of this ticket has left.
+    pub fn leave(&mut self, Ticket(slot): Ticket) {
+        self.waiting[slot] -= 1;
+    }
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self {
+            waiting: [0; SLOTS],
+        }
+    }
+}
+
+fn slot(packet: &[u8]) -> usize {
+    let mut hasher = FxHasher::default();
+    flow_of(packet).hash(&mut hasher);
+    // The high bits are the ones that depend on all of the input.
+    (hasher.finish() >> (u64::BITS - SLOTS.trailing_zeros())) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(port: u16, length: u16) -> Vec<u8> {
+        let mut packet = vec![0; length.into()];
+        packet[0] = 0x45;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        packet[9] = 6;
+        packet[12..20].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        packet[20..22].copy_from_slice(&port.to_be_bytes());
+        packet
+    }
+
+    #[test]
+    fn the_short_pass_the_long_of_other_flows() {
+        let mut lanes = Lanes::default();
+        assert!(!lanes.may_pass(&packet(1, 1400)));
+        let first = lanes.enter(&packet(1, 1400));
+        let second = lanes.enter(&packet(1, 1400));
+        assert!(lanes.may_pass(&packet(2, 60)));
+        assert!(!lanes.may_pass(&packet(1, 60)));
+        lanes.leave(first);
+        assert!(!lanes.may_pass(&packet(1, 60)));
+        lanes.leave(second);
+        assert!(lanes.may_pass(&packet(1, 60)));
+    }
+
+    #[test]
+    fn flows_are_spread() {
+        let mut lanes = Lanes::default();
+        let _first = lanes.enter(&packet(0, 1400));
+        let others = (1..1000).filter(|port| lanes.may_pass(&packet(*port, 60)));
+        assert!(others.count() > 950);
+    }
+
+    #[test]
+    fn what_has_no_ports_is_of_the_flow_between_its_addresses() {
+        let mut fragment = packet(1, 100);
+        fragment[6] = 0x20;
+        let mut other = packet(2, 100);
+        other[6] = 0x20;
+        let mut lanes = Lanes::default();
+        let _ticket = lanes.enter(&fragment);
+        assert!(!lanes.may_pass(&other));
+        assert!(lanes.may_pass(&[]));
+    }
+}
