@@ -148,6 +148,25 @@ impl Datagrams {
     }
 }
 
+/// Drops the first datagrams longer than `length`, at most so many, from a run
+/// of whole frames; returns how many.
+pub(super) fn drop_datagrams(frames: &mut Vec<u8>, most: usize, length: usize) -> u64 {
+    let (mut kept, mut next, mut dropped) = (0, 0, 0);
+    while let Some(&[a, b, c, d, kind]) = frames[next..].first_chunk() {
+        let body = u32::from_be_bytes([a, b, c, d]) as usize - 1;
+        let frame = next..next + HEADER + body;
+        next = frame.end;
+        if kind == DATAGRAM && body > length && dropped < most {
+            dropped += 1;
+        } else {
+            frames.copy_within(frame.clone(), kept);
+            kept += frame.len();
+        }
+    }
+    frames.truncate(kept);
+    dropped as u64
+}
+
 fn header(kind: u8, body: usize, stream: &mut Vec<u8>) {
     let length = u32::try_from(body + 1).unwrap_or(u32::MAX);
     stream.extend_from_slice(&length.to_be_bytes());
