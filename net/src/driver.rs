@@ -12,7 +12,7 @@ use dtap_tunnel::{Batch, Output, Path, PathMessage, PeerId, Source, Tunnel};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::device::{Device, Packets};
-use crate::session::Outgoing;
+use crate::session::{Lent, Outgoing};
 use crate::udp::{Datagrams, Udp};
 
 /// A handle to the running driver; the driver ends with the last one.
@@ -25,7 +25,7 @@ pub struct Driver {
 enum Event {
     Call(Call),
     Attach(PeerId, Outgoing),
-    Datagrams(PeerId, Batch<()>),
+    Datagrams(PeerId, Lent),
     Message(PeerId, PathMessage),
 }
 
@@ -92,7 +92,7 @@ impl Driver {
     }
 
     /// Datagrams of the peer's session; an empty batch says it is alive.
-    pub(crate) async fn datagrams(&self, peer: PeerId, datagrams: Batch<()>) {
+    pub(crate) async fn datagrams(&self, peer: PeerId, datagrams: Lent) {
         self.send(Event::Datagrams(peer, datagrams)).await;
     }
 
@@ -145,7 +145,7 @@ impl Task {
             }
             Event::Datagrams(peer, datagrams) => {
                 self.tunnel.handle_session_heard(peer, now);
-                for ((), datagram) in datagrams.iter() {
+                for datagram in datagrams.iter() {
                     self.tunnel
                         .handle_datagram(Source::Session(peer), datagram, now);
                 }
@@ -201,10 +201,14 @@ impl Task {
                     self.udp.send(*to, contents, length).await;
                 }
                 Path::Session => {
-                    if let Some(session) = self.sessions.get(peer) {
-                        let bytes = datagrams.bytes();
-                        session
-                            .datagrams(rest[..run].iter().map(|(_, range)| &bytes[range.clone()]));
+                    let bytes = datagrams.bytes();
+                    let run = rest[..run].iter().map(|(_, range)| &bytes[range.clone()]);
+                    if let Some(session) = self.sessions.get(peer)
+                        && session.datagrams(run)
+                    {
+                        // tokio keeps the task that was woken last for this very thread, and
+                        // as long as packets arrive this task would not end its turn.
+                        tokio::task::yield_now().await;
                     }
                 }
             }

@@ -1,16 +1,17 @@
 //! A session over any pair of byte streams: frames in, frames out.
 //!
 //! Two tasks per session: one reads and sorts frames, one writes what is
-//! queued. The queue is bounded for datagrams, which are dropped at its tail:
-//! TCP inside a TCP stream must learn of congestion by loss and not by a queue
-//! that grows. Messages are never dropped.
+//! queued. The reader is never far ahead of the driver: what the driver cannot
+//! take yet stays in the stream, so that it shows in the sender's queue, which
+//! decides what to drop.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
-use dtap_tunnel::session::{Decoder, Frame, Message, encode_datagram, encode_message};
-use dtap_tunnel::{Batch, PeerId};
+use dtap_tunnel::PeerId;
+use dtap_tunnel::session::{Datagrams, Decoder, Frame, Message, Queue};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
@@ -30,19 +31,26 @@ pub struct Session {
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     id: u64,
-    queue: Arc<Queue>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
-struct Queue {
-    pending: Mutex<Vec<u8>>,
+struct Shared {
+    queue: Mutex<Queue>,
     wake: Notify,
 }
 
-/// Bytes queued before datagrams are dropped: some 2 ms of what an exec stream
-/// carries, deep enough for a burst and too shallow to add delay of note.
-const MOST_QUEUED: usize = 512 << 10;
-const READ_BUFFER: usize = 128 << 10;
+/// Datagrams on their way to the driver; their memory goes back to the reader.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    datagrams: Datagrams,
+    home: mpsc::Sender<Datagrams>,
+}
+
+/// Bytes; twice as many as a pipe holds (pipe(7)).
+const READ: usize = 128 << 10;
+/// Reads between reader and driver: one is filled while the other is emptied.
+const LENT: usize = 2;
 const MESSAGES: usize = 64;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -56,13 +64,13 @@ impl Session {
     {
         let outgoing = Outgoing {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            queue: Arc::default(),
+            shared: Arc::default(),
         };
         let attached = Arc::new(OnceLock::new());
         let (messages, incoming) = mpsc::channel(MESSAGES);
         let mut tasks = JoinSet::new();
-        tasks.spawn(write_frames(write, Arc::clone(&outgoing.queue)));
-        tasks.spawn(read_frames(read, messages, Arc::clone(&attached)));
+        tasks.spawn(write_frames(write, Arc::clone(&outgoing.shared)));
+        tasks.spawn(Reader::new(messages, Arc::clone(&attached)).run(read));
         Self {
             outgoing,
             incoming,
@@ -106,96 +114,143 @@ impl Outgoing {
     }
 
     pub(crate) fn message(&self, message: &Message) {
-        self.push(|pending| encode_message(message, pending));
+        self.shared.queue().message(message, Instant::now());
+        self.shared.wake.notify_one();
     }
 
-    /// Queues datagrams until the queue is full; returns how many were dropped.
-    pub(crate) fn datagrams<'a>(&self, datagrams: impl Iterator<Item = &'a [u8]>) -> usize {
-        let mut dropped = 0;
-        self.push(|pending| {
-            for datagram in datagrams {
-                if pending.len() < MOST_QUEUED {
-                    encode_datagram(datagram, pending);
-                } else {
-                    dropped += 1;
-                }
+    /// Queues datagrams; what there is no room for is dropped. Says whether the
+    /// writer needs its turn now.
+    pub(crate) fn datagrams<'a>(&self, datagrams: impl Iterator<Item = &'a [u8]>) -> bool {
+        let now = Instant::now();
+        let mut queue = self.shared.queue();
+        for datagram in datagrams {
+            if !queue.datagram(datagram, now) {
+                tracing::trace!(length = datagram.len(), "drop: session queue is full");
             }
-        });
-        dropped
-    }
-
-    fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let mut pending = self
-            .queue
-            .pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        write(&mut pending);
-        drop(pending);
-        self.queue.wake.notify_one();
+        }
+        let is_long = queue.is_long();
+        drop(queue);
+        self.shared.wake.notify_one();
+        is_long
     }
 }
 
-async fn write_frames(mut stream: impl AsyncWrite + Unpin, queue: Arc<Queue>) {
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lent {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.datagrams.iter()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // A reader that has ended needs none.
+        let _ = self.home.try_send(std::mem::take(&mut self.datagrams));
+    }
+}
+
+async fn write_frames(mut stream: impl AsyncWrite + Unpin, shared: Arc<Shared>) {
     let mut writing = Vec::new();
     loop {
-        queue.wake.notified().await;
-        {
-            let mut pending = queue.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::swap(&mut *pending, &mut writing);
-        }
-        let written = async {
-            stream.write_all(&writing).await?;
-            stream.flush().await
+        let next = shared
+            .queue()
+            .take(std::mem::take(&mut writing), Instant::now());
+        let written = match next {
+            Some(frames) => {
+                writing = frames;
+                stream.write_all(&writing).await
+            }
+            None => {
+                let flushed = stream.flush().await;
+                if flushed.is_ok() {
+                    shared.wake.notified().await;
+                }
+                flushed
+            }
         };
-        if let Err(error) = written.await {
+        if let Err(error) = written {
             // The reader sees the end of the same stream and says so.
             tracing::debug!(%error, "session stream cannot be written");
             return;
         }
-        writing.clear();
     }
 }
 
-async fn read_frames(
-    mut stream: impl AsyncRead + Unpin,
+struct Reader {
+    decoder: Decoder,
     messages: mpsc::Sender<io::Result<Message>>,
     attached: Arc<OnceLock<(Driver, PeerId)>>,
-) {
-    let mut decoder = Decoder::default();
-    let mut buffer = vec![0; READ_BUFFER];
-    loop {
-        let read = match stream.read(&mut buffer).await {
-            Ok(0) => return,
-            Ok(read) => read,
-            Err(error) => return drop(messages.send(Err(error)).await),
-        };
-        decoder.extend(&buffer[..read]);
-        let mut datagrams = Batch::new();
-        while let Some(frame) = decoder.next() {
+    home: mpsc::Sender<Datagrams>,
+    returned: mpsc::Receiver<Datagrams>,
+}
+
+impl Reader {
+    fn new(
+        messages: mpsc::Sender<io::Result<Message>>,
+        attached: Arc<OnceLock<(Driver, PeerId)>>,
+    ) -> Self {
+        let (home, returned) = mpsc::channel(LENT);
+        for _ in 0..LENT {
+            // There is room for all that are lent.
+            let _ = home.try_send(Datagrams::default());
+        }
+        Self {
+            decoder: Decoder::default(),
+            messages,
+            attached,
+            home,
+            returned,
+        }
+    }
+
+    async fn run(mut self, mut stream: impl AsyncRead + Unpin) {
+        let mut goes_on = Some(());
+        while goes_on.is_some() {
+            match stream.read(self.decoder.room(READ)).await {
+                Ok(0) => return,
+                Ok(read) => self.decoder.arrived(read),
+                Err(error) => return drop(self.messages.send(Err(error)).await),
+            }
+            goes_on = self.sort().await;
+        }
+    }
+
+    /// Gives what has arrived to those it is for; `None` if there is nobody, or
+    /// the stream is not a session.
+    async fn sort(&mut self) -> Option<()> {
+        while let Some(frame) = self.decoder.next() {
             match frame {
-                Ok(Frame::Datagram(datagram)) => datagrams.push((), datagram),
+                Ok(Frame::Datagram(_)) => {}
                 Ok(Frame::Message(Message::Path(message))) => {
-                    if let Some((driver, peer)) = attached.get() {
-                        driver
-                            .datagrams(*peer, std::mem::take(&mut datagrams))
-                            .await;
+                    self.hand_over().await?;
+                    if let Some((driver, peer)) = self.attached.get() {
                         driver.message(*peer, message).await;
                     }
                 }
-                Ok(Frame::Message(message)) => {
-                    if messages.send(Ok(message)).await.is_err() {
-                        return;
-                    }
-                }
+                Ok(Frame::Message(message)) => self.messages.send(Ok(message)).await.ok()?,
                 Err(error) => {
                     let error = io::Error::new(io::ErrorKind::InvalidData, error);
-                    return drop(messages.send(Err(error)).await);
+                    self.messages.send(Err(error)).await.ok()?;
+                    return None;
                 }
             }
         }
-        if let Some((driver, peer)) = attached.get() {
-            driver.datagrams(*peer, datagrams).await;
+        self.hand_over().await
+    }
+
+    /// Gives the driver all datagrams so far, if only to say that the peer is alive.
+    async fn hand_over(&mut self) -> Option<()> {
+        if let Some((driver, peer)) = self.attached.get() {
+            let mut datagrams = self.returned.recv().await?;
+            self.decoder.hand_over(&mut datagrams);
+            let home = self.home.clone();
+            driver.datagrams(*peer, Lent { datagrams, home }).await;
         }
+        Some(())
     }
 }

@@ -21,9 +21,11 @@
 mod attachment;
 mod frame;
 mod message;
+mod queue;
 mod version;
 
 pub use attachment::{Access, Attachment, Hop, Problem, SiblingKind};
-pub use frame::{Decoder, Frame, FrameError, HEADER, encode_datagram, encode_message};
+pub use frame::{Datagrams, Decoder, Frame, FrameError, HEADER, encode_datagram, encode_message};
 pub use message::{Message, Paired};
+pub use queue::Queue;
 pub use version::{Hello, PROTOCOL, Protocol, VersionError, XTABLES_LOCK};

@@ -1,6 +1,8 @@
 //! Length-prefixed frames: `u32` big-endian length of what follows it, one
 //! byte of kind, the body.
 
+use std::ops::Range;
+
 use super::Message;
 
 /// One frame, as far as this end knows its kind.
@@ -46,19 +48,57 @@ pub fn encode_message(message: &Message, stream: &mut Vec<u8>) {
 pub struct Decoder {
     buffer: Vec<u8>,
     start: usize,
+    end: usize,
+    datagrams: Vec<Range<usize>>,
+}
+
+/// Datagrams in the memory in which their stream arrived.
+#[derive(Debug, Default)]
+pub struct Datagrams {
+    buffer: Vec<u8>,
+    ranges: Vec<Range<usize>>,
 }
 
 impl Decoder {
     /// Takes the next piece of the stream.
     pub fn extend(&mut self, bytes: &[u8]) {
-        if self.start == self.buffer.len() {
-            self.buffer.clear();
-            self.start = 0;
-        } else if self.start > COMPACT {
-            self.buffer.drain(..self.start);
-            self.start = 0;
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.arrived(bytes.len());
+    }
+
+    /// Where the next piece of the stream is to be put, at least `length` bytes;
+    /// [`Self::arrived`] says how many came.
+    pub fn room(&mut self, length: usize) -> &mut [u8] {
+        self.datagrams.clear();
+        // Moves no more than was given out, mostly the beginning of one frame.
+        if self.start >= self.end - self.start {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= std::mem::take(&mut self.start);
         }
-        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() < self.end + length {
+            self.buffer.resize(self.end + length, 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    /// So many bytes were put at the start of [`Self::room`].
+    pub fn arrived(&mut self, length: usize) {
+        self.end = self.buffer.len().min(self.end + length);
+    }
+
+    /// Hands over the datagrams that [`Self::next`] gave since the last piece, with the memory they
+    /// lie in, in exchange for other memory.
+    pub fn hand_over(&mut self, datagrams: &mut Datagrams) {
+        let Datagrams { buffer, ranges } = datagrams;
+        let rest = &self.buffer[self.start..self.end];
+        if buffer.len() < rest.len() {
+            buffer.resize(rest.len(), 0);
+        }
+        buffer[..rest.len()].copy_from_slice(rest);
+        (self.start, self.end) = (0, rest.len());
+        std::mem::swap(&mut self.buffer, buffer);
+        std::mem::swap(&mut self.datagrams, ranges);
+        self.datagrams.clear();
     }
 
     /// The next whole frame, or `None` until more bytes arrive. Frames of
@@ -72,7 +112,7 @@ impl Decoder {
     )]
     pub fn next(&mut self) -> Option<Result<Frame<'_>, FrameError>> {
         loop {
-            let pending = &self.buffer[self.start..];
+            let pending = &self.buffer[self.start..self.end];
             let head: [u8; HEADER] = *pending.first_chunk()?;
             let [a, b, c, d, kind] = head;
             let length = u32::from_be_bytes([a, b, c, d]) as usize;
@@ -80,13 +120,16 @@ impl Decoder {
                 return Some(Err(FrameError::NotASession(printable(pending))));
             }
             let end = self.start + HEADER - 1 + length;
-            if self.buffer.len() < end {
+            if self.end < end {
                 return None;
             }
             let body = self.start + HEADER..end;
             self.start = end;
             match kind {
-                DATAGRAM => return Some(Ok(Frame::Datagram(&self.buffer[body]))),
+                DATAGRAM => {
+                    self.datagrams.push(body.clone());
+                    return Some(Ok(Frame::Datagram(&self.buffer[body])));
+                }
                 MESSAGE => match Message::from_json(&self.buffer[body]) {
                     Ok(Message::Unknown) => {}
                     Ok(message) => return Some(Ok(Frame::Message(message))),
@@ -98,8 +141,31 @@ impl Decoder {
     }
 }
 
-/// Consumed bytes are moved out once they are this many.
-const COMPACT: usize = 256 << 10;
+impl Datagrams {
+    /// In the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.ranges.iter().map(|range| &self.buffer[range.clone()])
+    }
+}
+
+/// Drops the first datagrams longer than `length`, at most so many, from a run
+/// of whole frames; returns how many.
+pub(super) fn drop_datagrams(frames: &mut Vec<u8>, most: usize, length: usize) -> u64 {
+    let (mut kept, mut next, mut dropped) = (0, 0, 0);
+    while let Some(&[a, b, c, d, kind]) = frames[next..].first_chunk() {
+        let body = u32::from_be_bytes([a, b, c, d]) as usize - 1;
+        let frame = next..next + HEADER + body;
+        next = frame.end;
+        if kind == DATAGRAM && body > length && dropped < most {
+            dropped += 1;
+        } else {
+            frames.copy_within(frame.clone(), kept);
+            kept += frame.len();
+        }
+    }
+    frames.truncate(kept);
+    dropped as u64
+}
 
 fn header(kind: u8, body: usize, stream: &mut Vec<u8>) {
     let length = u32::try_from(body + 1).unwrap_or(u32::MAX);
@@ -116,10 +182,18 @@ fn printable(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    /// Datagrams of these lengths, and each byte of one is its number.
+    fn stream(lengths: impl Iterator<Item = usize>) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for (number, length) in (0..=u8::MAX).cycle().zip(lengths) {
+            encode_datagram(&vec![number; length], &mut stream);
+        }
+        stream
+    }
+
     #[test]
     fn the_decoder_forgets_what_it_has_given_out() {
-        let mut stream = Vec::new();
-        encode_datagram(&[7; 1400], &mut stream);
+        let stream = stream([1400].into_iter());
         let (head, tail) = stream.split_at(700);
         let mut decoder = Decoder::default();
         decoder.extend(head);
@@ -129,7 +203,30 @@ mod tests {
             decoder.extend(head);
             assert!(matches!(decoder.next(), Some(Ok(Frame::Datagram(_)))));
             assert!(decoder.next().is_none());
-            assert!(decoder.buffer.len() <= COMPACT + 2 * stream.len());
+            assert!(decoder.buffer.len() <= 3 * stream.len());
+            assert!(decoder.datagrams.len() <= 1);
         }
+    }
+
+    #[test]
+    fn datagrams_are_handed_over_whole_however_the_stream_is_cut() {
+        let lengths = || (0..500).map(|number| number * 37 % 1500);
+        let stream = stream(lengths());
+        let (mut decoder, mut memory) = (Decoder::default(), Datagrams::default());
+        let mut all = Vec::new();
+        for piece in stream.chunks(4093) {
+            decoder.extend(piece);
+            while let Some(frame) = decoder.next() {
+                assert!(matches!(frame, Ok(Frame::Datagram(_))));
+            }
+            decoder.hand_over(&mut memory);
+            all.extend(memory.iter().map(<[u8]>::to_vec));
+        }
+        let numbers = (0..=u8::MAX).cycle();
+        let expected = numbers
+            .zip(lengths())
+            .map(|(number, length)| vec![number; length]);
+        assert_eq!(all, expected.collect::<Vec<_>>());
+        assert!(memory.buffer.len() < 3 * 4093);
     }
 }
