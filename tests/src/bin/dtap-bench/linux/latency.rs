@@ -7,15 +7,17 @@ use dtap_tests::lab::Lab;
 
 use super::exec;
 use super::iperf::{self, Direction};
+use super::ready::PATIENCE;
 use super::results::{Measure, Results, median};
-use super::stage::{PATIENCE, Stage};
+use super::stage::Stage;
 use super::subject::Subject;
 
 pub(super) fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
     for it in &stage.subjects {
-        let idle = match it.subject {
-            Subject::Exec => exec::round_trips(stage.lab, &it.target, COUNT)?,
-            _ => ping(stage.lab, &it.target)?,
+        let idle = if it.subject == Subject::Exec {
+            exec::round_trips(stage.lab, &it.target, COUNT)?
+        } else {
+            ping(stage.lab, &it.target)?
         };
         let mut add = |case, samples: Vec<f64>| -> Result<()> {
             let sample = median(&samples).context("no ping was answered")?;
@@ -45,8 +47,8 @@ fn ping(lab: &Lab, target: &str) -> Result<Vec<f64>> {
     Ok(times.into_iter().map(|it| it * 1e3).collect())
 }
 
-const COUNT: usize = 100;
+const COUNT: usize = 50;
 /// What TCP has to fill the pipe.
-const SETTLED: Duration = Duration::from_millis(600);
-/// Longer than [`SETTLED`] and all pings.
-const LOAD_SECONDS: u64 = 2;
+const SETTLED: Duration = Duration::from_millis(400);
+/// As long as [`SETTLED`] and all pings.
+const LOAD_SECONDS: u64 = 1;

@@ -41,9 +41,10 @@ fn one(
         process::cpu_seconds(processes)?,
         process::machine_seconds()?,
     );
-    let Stream { gbps, gib } = match subject {
-        Subject::Exec => exec::run(stage.lab, target, direction, seconds)?,
-        _ => iperf::run(stage.lab, target, direction, 1, seconds)?,
+    let Stream { gbps, gib } = if *subject == Subject::Exec {
+        exec::run(stage.lab, target, direction, seconds)?
+    } else {
+        iperf::run(stage.lab, target, direction, 1, seconds)?
     };
     let after = (
         process::cpu_seconds(processes)?,
@@ -64,5 +65,5 @@ fn one(
     Ok(())
 }
 
-/// How many at once, with half the core for each iperf3 of one.
+/// How many at once.
 const STREAMS: [usize; 2] = [1, 4];
