@@ -218,11 +218,19 @@ impl Choice {
         for round in 1..=self.rounds {
             eprintln!("bench: round {round} of {}", self.rounds);
             for section in sections {
-                match section {
-                    Section::Throughput => throughput::measure(&stage, self.seconds, results)?,
-                    Section::Latency => latency::measure(&stage, results)?,
-                    Section::Packets => packets::measure(&stage, results)?,
-                    Section::Idle | Section::Peers => {}
+                for it in &stage.subjects {
+                    let measured = match section {
+                        Section::Throughput => {
+                            throughput::measure(&stage, it, self.seconds, results)
+                        }
+                        Section::Latency => latency::measure(&stage, it, results),
+                        Section::Packets => packets::measure(&stage, it, results),
+                        Section::Idle | Section::Peers => Ok(()),
+                    };
+                    // Minutes of measurements shall not be lost for one sample.
+                    if let Err(error) = measured {
+                        eprintln!("bench: no {section:?} of {}: {error:#}", it.subject);
+                    }
                 }
             }
         }

@@ -9,30 +9,30 @@ use super::exec;
 use super::iperf::{self, Direction};
 use super::ready::PATIENCE;
 use super::results::{Measure, Results, median};
-use super::stage::Stage;
+use super::stage::{Contestant, Stage};
 use super::subject::Subject;
 
-pub(super) fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
-    for it in &stage.subjects {
-        let idle = if it.subject == Subject::Exec {
-            exec::round_trips(stage.lab, &it.target, COUNT)?
-        } else {
-            ping(stage.lab, &it.target)?
-        };
-        let mut add = |case, samples: Vec<f64>| -> Result<()> {
-            let sample = median(&samples).context("no ping was answered")?;
-            results.add(Measure::RoundTrip, it.subject, case, sample);
-            Ok(())
-        };
-        add("idle", idle)?;
-        if it.subject != Subject::Exec {
-            let mut load = iperf::load(stage.lab, &it.target, Direction::Down, LOAD_SECONDS)?;
-            std::thread::sleep(SETTLED);
-            add("loaded", ping(stage.lab, &it.target)?)?;
-            load.wait(PATIENCE)?;
-        }
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    contestant: &Contestant,
+    results: &mut Results,
+) -> Result<()> {
+    let Contestant {
+        subject, target, ..
+    } = contestant;
+    let mut add = |case, samples: Vec<f64>| -> Result<()> {
+        let sample = median(&samples).context("no ping was answered")?;
+        results.add(Measure::RoundTrip, *subject, case, sample);
+        Ok(())
+    };
+    if *subject == Subject::Exec {
+        return add("idle", exec::round_trips(stage.lab, target, COUNT)?);
     }
-    Ok(())
+    add("idle", ping(stage.lab, target)?)?;
+    let mut load = iperf::load(stage.lab, target, Direction::Down, LOAD_SECONDS)?;
+    std::thread::sleep(SETTLED);
+    add("loaded", ping(stage.lab, target)?)?;
+    load.wait(PATIENCE).map(drop)
 }
 
 /// Microseconds of each answer.

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::flood::{self, Sink};
 use super::results::{Measure, Results};
-use super::stage::Stage;
+use super::stage::{Contestant, Stage};
 use super::subject::Subject;
 
 const PORT: u16 = 5202;
@@ -22,23 +22,28 @@ const LOWEST_RATE: f64 = 1e3;
 /// One packet of so many may go astray on a machine that also does other things.
 const LOST_OF: f64 = 1000.0;
 
-pub(super) fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
-    let sink = Sink::start(stage.lab.vm_namespace(), PORT)?;
-    let subjects = stage.subjects.iter().filter(|it| is_measured(it.subject));
-    for it in subjects {
-        let to = SocketAddr::new(it.target.parse()?, PORT);
-        let trial = |rate: f64| -> Result<Option<f64>> {
-            sink.counted();
-            let sent = flood::run(stage.lab.mac_namespace(), to, rate, TIME)? as f64;
-            std::thread::sleep(REST);
-            let received = sink.counted() as f64;
-            let whole = (sent - received) * LOST_OF <= sent;
-            Ok(whole.then_some(received / TIME.as_secs_f64()))
-        };
-        let known = results.median(Measure::Packets, it.subject, "up");
-        let most = search(known.map_or(FIRST_RATE, |it| it / STEP), trial)?;
-        results.add(Measure::Packets, it.subject, "up", most);
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    contestant: &Contestant,
+    results: &mut Results,
+) -> Result<()> {
+    let subject = contestant.subject;
+    if matches!(subject, Subject::Exec | Subject::Container) {
+        return Ok(());
     }
+    let sink = Sink::start(stage.lab.vm_namespace(), PORT)?;
+    let to = SocketAddr::new(contestant.target.parse()?, PORT);
+    let trial = |rate: f64| -> Result<Option<f64>> {
+        sink.counted();
+        let sent = flood::run(stage.lab.mac_namespace(), to, rate, TIME)? as f64;
+        std::thread::sleep(REST);
+        let received = sink.counted() as f64;
+        let whole = (sent - received) * LOST_OF <= sent;
+        Ok(whole.then_some(received / TIME.as_secs_f64()))
+    };
+    let known = results.median(Measure::Packets, subject, "up");
+    let most = search(known.map_or(FIRST_RATE, |it| it / STEP), trial)?;
+    results.add(Measure::Packets, subject, "up", most);
     Ok(())
 }
 
@@ -64,10 +69,6 @@ fn search(first: f64, trial: impl Fn(f64) -> Result<Option<f64>>) -> Result<f64>
             (None, _) => rate / STEP,
         };
     }
-}
-
-fn is_measured(subject: Subject) -> bool {
-    !matches!(subject, Subject::Exec | Subject::Container)
 }
 
 #[cfg(test)]

@@ -8,17 +8,26 @@ use super::stage::{Contestant, Stage};
 use super::subject::Subject;
 use super::{exec, process};
 
-pub(super) fn measure(stage: &Stage<'_>, seconds: u64, results: &mut Results) -> Result<()> {
-    for it in &stage.subjects {
-        for direction in Direction::BOTH {
-            one(stage, it, direction, seconds, results)?;
-        }
-        if it.subject == Subject::Dtap {
-            for streams in STREAMS {
-                let stream = iperf::run(stage.lab, &it.target, Direction::Up, streams, seconds)?;
-                let case = streams.to_string();
-                results.add(Measure::ThroughputByStreams, it.subject, &case, stream.gbps);
-            }
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    contestant: &Contestant,
+    seconds: u64,
+    results: &mut Results,
+) -> Result<()> {
+    for direction in Direction::BOTH {
+        one(stage, contestant, direction, seconds, results)?;
+    }
+    if contestant.subject == Subject::Dtap {
+        for streams in STREAMS {
+            let target = &contestant.target;
+            let stream = iperf::run(stage.lab, target, Direction::Up, streams, seconds)?;
+            let case = streams.to_string();
+            results.add(
+                Measure::ThroughputByStreams,
+                Subject::Dtap,
+                &case,
+                stream.gbps,
+            );
         }
     }
     Ok(())
