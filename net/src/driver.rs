@@ -5,16 +5,15 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use dtap_tunnel::session::Message;
 use dtap_tunnel::{Batch, Output, Path, PathMessage, PeerId, Source, Tunnel};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::device::Device;
+use crate::device::{Device, Packets};
 use crate::session::Outgoing;
-use crate::udp::{Buffers, Udp};
+use crate::udp::{Datagrams, Udp};
 
 /// A handle to the running driver; the driver ends with the last one.
 #[derive(Debug, Clone)]
@@ -109,27 +108,22 @@ impl Driver {
 
 impl Task {
     async fn run(mut self) -> io::Result<()> {
-        let mut packets = Batch::new();
-        let mut datagrams = Batch::<SocketAddr>::new();
-        let mut buffers = Buffers::default();
+        let mut packets = Packets::default();
+        let mut datagrams = Datagrams::default();
         loop {
             let deadline = self.tunnel.poll_timeout();
             tokio::select! {
                 received = self.device.recv(&mut packets) => {
                     received?;
                     let now = Instant::now();
-                    for ((), packet) in packets.iter_mut() {
-                        self.tunnel.handle_packet(packet, now);
-                    }
-                    packets.clear();
+                    packets.for_each(|packet| self.tunnel.handle_packet(packet, now));
                 }
-                received = self.udp.recv(&mut buffers, &mut datagrams) => {
+                received = self.udp.recv(&mut datagrams) => {
                     received?;
                     let now = Instant::now();
                     for (from, datagram) in datagrams.iter() {
-                        self.tunnel.handle_datagram(Source::Udp(*from), datagram, now);
+                        self.tunnel.handle_datagram(Source::Udp(from), datagram, now);
                     }
-                    datagrams.clear();
                 }
                 event = self.events.recv() => match event {
                     Some(event) => self.handle(event, Instant::now()),
@@ -177,7 +171,7 @@ impl Task {
     async fn flush(&mut self, now: Instant) {
         let mut output = std::mem::take(&mut self.output);
         self.tunnel.poll_output(now, &mut output);
-        self.device.send(&output.packets).await;
+        self.device.send(&mut output.packets).await;
         self.send_datagrams(&output.datagrams).await;
         for (peer, message) in output.messages.drain(..) {
             if let Some(session) = self.sessions.get(&peer) {

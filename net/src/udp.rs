@@ -7,10 +7,10 @@
 #[cfg_attr(target_os = "macos", path = "udp/macos.rs")]
 mod imp;
 
+use std::array;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use dtap_tunnel::Batch;
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
@@ -31,11 +31,13 @@ struct Half {
     state: UdpSocketState,
 }
 
-/// Reused memory for [`Udp::recv`].
+/// What [`Udp::recv`] has read, in memory that is used again.
 #[derive(Debug)]
-pub struct Buffers {
+pub struct Datagrams {
     memory: Vec<u8>,
-    meta: Vec<RecvMeta>,
+    meta: [RecvMeta; READS],
+    count: usize,
+    ignored_interface: u32,
 }
 
 /// Kernel memory per socket and direction; a 2 ms burst at 10 Gbit/s.
@@ -79,20 +81,19 @@ impl Udp {
         self.ignored_interface = index;
     }
 
-    /// Waits for datagrams and appends them with their sources.
+    /// Waits for datagrams, which take the place of those read before.
     ///
     /// # Errors
     /// When a socket is broken; refusals that ICMP brought are not errors.
-    pub async fn recv(
-        &self,
-        buffers: &mut Buffers,
-        datagrams: &mut Batch<SocketAddr>,
-    ) -> io::Result<()> {
+    pub async fn recv(&self, datagrams: &mut Datagrams) -> io::Result<()> {
+        datagrams.count = 0;
+        datagrams.ignored_interface = self.ignored_interface;
         let half = tokio::select! {
             half = Half::readable(self.v4.as_ref()) => half?,
             half = Half::readable(self.v6.as_ref()) => half?,
         };
-        half.recv(buffers, datagrams, self.ignored_interface)
+        datagrams.count = half.recv(&mut datagrams.memory, &mut datagrams.meta)?;
+        Ok(())
     }
 
     /// Sends a run of equally long datagrams (the last may be shorter) that lie
@@ -160,34 +161,20 @@ impl Half {
         }
     }
 
-    fn recv(
-        &self,
-        buffers: &mut Buffers,
-        datagrams: &mut Batch<SocketAddr>,
-        ignored: u32,
-    ) -> io::Result<()> {
-        let Buffers { memory, meta } = buffers;
-        let mut slices: Vec<_> = memory.chunks_mut(COALESCED).map(IoSliceMut::new).collect();
+    /// Returns how many reads there were.
+    fn recv(&self, memory: &mut [u8], meta: &mut [RecvMeta; READS]) -> io::Result<usize> {
+        let mut parts = memory.chunks_mut(COALESCED);
+        let mut slices: [_; READS] =
+            array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
         let read = self.socket.try_io(Interest::READABLE, || {
             let socket = SockRef::from(&self.socket);
             let socket = quinn_udp::UdpSockRef::from(&*socket);
             self.state.recv(socket, &mut slices, meta)
         });
-        drop(slices);
-        let count = match read {
-            Ok(count) => count,
-            Err(error) if is_transient(&error) => 0,
-            Err(error) => return Err(error),
-        };
-        for (meta, bytes) in meta.iter().zip(memory.chunks(COALESCED)).take(count) {
-            if ignored != 0 && meta.interface_index == Some(ignored) {
-                continue;
-            }
-            for datagram in bytes[..meta.len].chunks(meta.stride.max(1)) {
-                datagrams.push(canonical(meta.addr), datagram);
-            }
+        match read {
+            Err(error) if is_transient(&error) => Ok(0),
+            read => read,
         }
-        Ok(())
     }
 
     async fn send(&self, to: SocketAddr, contents: &[u8], length: usize) {
@@ -229,11 +216,29 @@ fn is_too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
-impl Default for Buffers {
+impl Datagrams {
+    /// Those read last, with their sources.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        let reads = self.meta.iter().zip(self.memory.chunks(COALESCED));
+        let ignored = Some(self.ignored_interface).filter(|index| *index != 0);
+        reads
+            .take(self.count)
+            .filter(move |(meta, _)| ignored.is_none() || meta.interface_index != ignored)
+            .flat_map(|(meta, bytes)| {
+                let from = canonical(meta.addr);
+                let datagrams = bytes[..meta.len].chunks(meta.stride.max(1));
+                datagrams.map(move |datagram| (from, datagram))
+            })
+    }
+}
+
+impl Default for Datagrams {
     fn default() -> Self {
         Self {
             memory: vec![0; READS * COALESCED],
-            meta: vec![RecvMeta::default(); READS],
+            meta: [RecvMeta::default(); READS],
+            count: 0,
+            ignored_interface: 0,
         }
     }
 }
@@ -277,12 +282,11 @@ mod tests {
     use super::*;
 
     async fn received(udp: &Udp) -> usize {
-        let mut datagrams = Batch::new();
-        let mut buffers = Buffers::default();
-        let read = udp.recv(&mut buffers, &mut datagrams);
+        let mut datagrams = Datagrams::default();
+        let read = udp.recv(&mut datagrams);
         let read = tokio::time::timeout(Duration::from_secs(10), read).await;
         read.expect("nothing arrived").unwrap();
-        datagrams.len()
+        datagrams.iter().count()
     }
 
     #[tokio::test]

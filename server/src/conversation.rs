@@ -10,14 +10,13 @@ use dtap_net::session::Session;
 use dtap_tunnel::PublicKey;
 use dtap_tunnel::session::{Hello, Message, XTABLES_LOCK};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, interval_at, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::client::SessionId;
 use crate::run::{Pairing, Request, Welcome};
 
 /// A session is alive while something arrives within this time.
 const SILENCE: Duration = Duration::from_secs(5);
-const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Conversation {
     pub(crate) id: SessionId,
@@ -56,17 +55,9 @@ impl Conversation {
     }
 
     async fn talk(&self, session: &mut Session, client: &mut Caller) -> Result<()> {
-        // Not at once: the first message is the hello.
-        let mut heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         let mut deadline = Instant::now() + SILENCE;
         loop {
-            let received = tokio::select! {
-                received = timeout_at(deadline, session.recv()) => received,
-                _ = heartbeat.tick() => {
-                    session.send(&Message::Heartbeat);
-                    continue;
-                }
-            };
+            let received = timeout_at(deadline, session.recv()).await;
             let Ok(received) = received else {
                 bail!("nothing heard for {} s", SILENCE.as_secs());
             };
@@ -155,8 +146,9 @@ impl Conversation {
                 while let Ok(Some(_)) = session.recv().await {}
                 return Ok(Talk::Over);
             }
-            Message::Heartbeat
-            | Message::Paired(_)
+            // At the client's time: two clocks would wake both ends twice as often.
+            Message::Heartbeat => session.send(&Message::Heartbeat),
+            Message::Paired(_)
             | Message::PlanDone { .. }
             | Message::Path(_)
             | Message::Failed { .. }

@@ -24,6 +24,8 @@ pub(crate) struct AllowedIps {
     /// Of the peers that have any.
     pairs: BTreeMap<PeerId, Pairs>,
     routes: JointPrefixMap<IpNet, Route>,
+    /// The last answer: packets come in runs.
+    last: Option<(IpAddr, Option<Route>)>,
 }
 
 /// What a prefix of this end leads to.
@@ -59,7 +61,7 @@ impl AllowedIps {
     }
 
     /// The peer that an address of this end leads to.
-    pub(crate) fn owner(&self, address: IpAddr) -> Option<PeerId> {
+    pub(crate) fn owner(&mut self, address: IpAddr) -> Option<PeerId> {
         match self.route(address)? {
             Route::Own(peer) | Route::Mapped(peer) => Some(peer),
             Route::Nowhere => None,
@@ -67,7 +69,7 @@ impl AllowedIps {
     }
 
     /// Whether a source, in the peer's own words, is the peer's own.
-    pub(crate) fn allows(&self, peer: PeerId, source: IpAddr) -> bool {
+    pub(crate) fn allows(&mut self, peer: PeerId, source: IpAddr) -> bool {
         let mapped = self.pairs(peer).and_then(|pairs| pairs.mapped(source));
         match mapped {
             Some(mapped) => self.route(mapped) == Some(Route::Mapped(peer)),
@@ -79,9 +81,16 @@ impl AllowedIps {
         self.pairs.get(&peer)
     }
 
-    fn route(&self, address: IpAddr) -> Option<Route> {
-        let (_, route) = self.routes.get_lpm(&address.into())?;
-        Some(*route)
+    fn route(&mut self, address: IpAddr) -> Option<Route> {
+        if let Some((asked, route)) = self.last
+            && asked == address
+        {
+            return route;
+        }
+        let found = self.routes.get_lpm(&address.into());
+        let route = found.map(|(_, route)| *route);
+        self.last = Some((address, route));
+        route
     }
 
     fn rebuild(&mut self) {
@@ -89,7 +98,9 @@ impl AllowedIps {
             allowed,
             pairs,
             routes,
+            last,
         } = self;
+        *last = None;
         routes.clear();
         let none = Pairs::default();
         for (peer, prefixes) in &*allowed {

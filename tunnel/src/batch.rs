@@ -77,6 +77,11 @@ impl<T> Batch<T> {
         &self.buffer[..self.end]
     }
 
+    /// As [`Self::bytes`], to be written to.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.end]
+    }
+
     pub fn len(&self) -> usize {
         self.items.len()
     }

@@ -21,9 +21,11 @@
 
 mod allowed_ips;
 mod batch;
+mod checksum;
 mod datagram;
 mod drops;
 mod key;
+pub mod offload;
 mod packet;
 mod path;
 mod peer;

@@ -18,11 +18,8 @@ mod message;
 mod report;
 mod unreported;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-
-use ipnet::IpNet;
 
 use candidates::Candidates;
 pub use message::{Path, PathMessage, PathPolicy, Seal};
@@ -203,10 +200,9 @@ impl Paths {
         matches!(self.session, Session::Up { .. })
     }
 
-    /// Forgets whatever lies within `prefixes`.
-    pub(crate) fn leave(&mut self, prefixes: &BTreeSet<IpNet>) {
-        let inside = |address: SocketAddr| prefixes.iter().any(|net| net.contains(&address.ip()));
-        self.candidates.remove(inside);
+    /// Forgets whatever lies `inside` a tunnel.
+    pub(crate) fn leave(&mut self, inside: impl Fn(SocketAddr) -> bool) {
+        self.candidates.remove(&inside);
         match self.state {
             State::Switching { to, .. } | State::Udp { to } if inside(to) => {
                 self.state = State::Session;

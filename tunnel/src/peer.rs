@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     held: VecDeque<Vec<u8>>,
     backlog: Backlog,
     receiver: Option<u32>,
+    /// When keys were last seen to exist; only time takes them away.
+    keyed: Option<Instant>,
     next_tick: Instant,
     rx_bytes: u64,
     tx_bytes: u64,
@@ -40,6 +42,8 @@ pub(crate) struct Peer {
 const KEEPALIVE: u16 = 25;
 /// How often boringtun's timers, which count in seconds, are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// By how much a tick may be early, so that a thousand peers tick as one.
+const TOGETHER: Duration = Duration::from_millis(250);
 /// REKEY_AFTER_TIME of the WireGuard paper, §6.1, here for idle keys too: the
 /// responder cannot ask for new ones once they have lapsed.
 const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
@@ -76,6 +80,7 @@ impl Peer {
             held: VecDeque::new(),
             backlog: Backlog::default(),
             receiver: None,
+            keyed: None,
             next_tick: now,
             rx_bytes: 0,
             tx_bytes: 0,
@@ -196,7 +201,7 @@ impl Peer {
     /// Everything that time or an earlier event made due.
     pub(crate) fn settle(&mut self, now: Instant, output: &mut Output, drops: &mut Drops) {
         self.paths.handle_timeout(now);
-        if now >= self.next_tick {
+        if now + TOGETHER >= self.next_tick {
             self.next_tick = now + TICK;
             self.tick(now, output);
         }
@@ -285,8 +290,11 @@ impl Peer {
     }
 
     fn send(&mut self, packet: &[u8], now: Instant, output: &mut Output, drops: &mut Drops) {
-        if !self.config.initiates && !self.has_keys() {
-            return drops.count(Drop::NoKeys);
+        if !self.config.initiates && self.keyed != Some(now) {
+            if !self.has_keys() {
+                return drops.count(Drop::NoKeys);
+            }
+            self.keyed = Some(now);
         }
         self.tx_bytes += packet.len() as u64;
         let capacity = (packet.len() + DATA_OVERHEAD).max(INITIATION);

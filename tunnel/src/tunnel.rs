@@ -9,7 +9,9 @@ use boringtun::noise::rate_limiter::RateLimiter;
 use boringtun::noise::{Packet, Tunn, TunnResult};
 use boringtun::x25519;
 use ipnet::IpNet;
+use prefix_trie::joint::JointPrefixSet;
 use rand_core::{OsRng, RngCore as _};
+use rustc_hash::FxHashMap;
 
 use crate::allowed_ips::AllowedIps;
 use crate::batch::Batch;
@@ -63,12 +65,12 @@ impl Output {
 pub struct Tunnel {
     key: PrivateKey,
     limiter: Limiter,
-    peers: HashMap<PeerId, Peer>,
-    indices: HashMap<u32, PeerId>,
+    peers: FxHashMap<PeerId, Peer>,
+    indices: FxHashMap<u32, PeerId>,
     keys: HashMap<PublicKey, PeerId>,
     allowed_ips: AllowedIps,
     local: BTreeSet<IpAddr>,
-    inner: BTreeSet<IpNet>,
+    inner: JointPrefixSet<IpNet>,
     sources: Sources,
     next_id: u32,
     dirty: Vec<PeerId>,
@@ -96,12 +98,12 @@ impl Tunnel {
         Self {
             limiter: Limiter(RateLimiter::new(&public, HANDSHAKES_PER_SECOND)),
             key,
-            peers: HashMap::new(),
-            indices: HashMap::new(),
+            peers: FxHashMap::default(),
+            indices: FxHashMap::default(),
             keys: HashMap::new(),
             allowed_ips: AllowedIps::default(),
             local: BTreeSet::new(),
-            inner: BTreeSet::new(),
+            inner: JointPrefixSet::new(),
             sources: Sources::default(),
             next_id: 0,
             dirty: Vec::new(),
@@ -170,16 +172,17 @@ impl Tunnel {
     /// Prefixes reached through a tunnel. Datagrams from them are ignored, and
     /// none is sent to them: a tunnel must not carry itself.
     pub fn set_inner(&mut self, prefixes: BTreeSet<IpNet>) {
-        self.inner = prefixes;
+        self.inner = prefixes.into_iter().collect();
+        let inner = &self.inner;
         for peer in self.peers.values_mut() {
-            peer.paths.leave(&self.inner);
+            peer.paths.leave(|address| is_within(inner, address));
         }
         self.dirty = self.peers.keys().copied().collect();
     }
 
     pub fn set_candidates(&mut self, id: PeerId, addresses: &[SocketAddr], now: Instant) {
         let inner = &self.inner;
-        let outside = |address: &&SocketAddr| !inner.iter().any(|net| net.contains(&address.ip()));
+        let outside = |address: &&SocketAddr| !is_within(inner, **address);
         let addresses: Vec<_> = addresses.iter().filter(outside).copied().collect();
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.paths.set_candidates(&addresses, now);
@@ -241,7 +244,7 @@ impl Tunnel {
         };
         let (id, from) = match source {
             Source::Session(id) => (Some(id), None),
-            Source::Udp(from) if self.inner.iter().any(|net| net.contains(&from.ip())) => {
+            Source::Udp(from) if is_within(&self.inner, from) => {
                 return self.drops.count(Drop::NoPath);
             }
             Source::Udp(from) => (self.sender(head, datagram, from), Some(from)),
@@ -249,7 +252,7 @@ impl Tunnel {
         let Some((id, peer)) = id.and_then(|id| Some((id, self.peers.get_mut(&id)?))) else {
             return self.drops.count(Drop::UnknownPeer);
         };
-        let (allowed_ips, sources) = (&self.allowed_ips, &mut self.sources);
+        let (allowed_ips, sources) = (&mut self.allowed_ips, &mut self.sources);
         let accept = |source, packet: &mut [u8]| {
             if !allowed_ips.allows(id, source) {
                 return Err(Drop::SourceNotAllowed);
@@ -379,6 +382,10 @@ impl Tunnel {
             }
         }
     }
+}
+
+fn is_within(prefixes: &JointPrefixSet<IpNet>, address: SocketAddr) -> bool {
+    prefixes.get_lpm(&address.ip().into()).is_some()
 }
 
 /// Timers finer than this would only cost wake-ups.

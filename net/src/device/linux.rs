@@ -1,7 +1,22 @@
 //! Linux: a tun interface `dtapN`; the kernel fills in the first free number.
 
-use tun_rs::DeviceBuilder;
+use dtap_tunnel::offload::Merge;
+use tun_rs::{AsyncDevice, DeviceBuilder};
+
+/// Set to anything, it makes the interface one packet per system call.
+const NO_OFFLOADS: &str = "DTAP_NO_OFFLOADS";
 
 pub(super) fn builder() -> DeviceBuilder {
-    DeviceBuilder::new().name("dtap%d").enable(false)
+    DeviceBuilder::new()
+        .name("dtap%d")
+        .enable(false)
+        .offload(std::env::var_os(NO_OFFLOADS).is_none())
+}
+
+/// Which packets the interface takes several of in one write.
+pub(super) fn merge(device: &AsyncDevice) -> Option<Merge> {
+    device.tcp_gso().then(|| match device.udp_gso() {
+        true => Merge::TcpAndUdp,
+        false => Merge::Tcp,
+    })
 }

@@ -1,7 +1,13 @@
 //! macOS: a utun interface; the kernel picks the number.
 
-use tun_rs::DeviceBuilder;
+use dtap_tunnel::offload::Merge;
+use tun_rs::{AsyncDevice, DeviceBuilder};
 
 pub(super) fn builder() -> DeviceBuilder {
     DeviceBuilder::new().associate_route(false).enable(false)
+}
+
+/// A utun interface takes one packet at a time.
+pub(super) const fn merge(_: &AsyncDevice) -> Option<Merge> {
+    None
 }

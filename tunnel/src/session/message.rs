@@ -44,6 +44,7 @@ pub enum Message {
     Candidates {
         candidates: Vec<SocketAddr>,
     },
+    /// The client's once a second; the server answers with the same.
     Heartbeat,
     Path(PathMessage),
     /// The client leaves for good: undo everything now. The server answers

@@ -3,6 +3,7 @@
 use std::ops::AddAssign;
 
 use super::layout::Checksum;
+use crate::checksum::fold;
 
 /// By how much the one's complement sum over some 16-bit words changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,11 +25,11 @@ impl Difference {
 
     /// The plain sum after the change.
     pub(super) fn of_sum(self, sum: u16) -> u16 {
-        fold(self.0 + u32::from(sum))
+        fold(u64::from(self.0) + u64::from(sum))
     }
 
     fn folded(self) -> Self {
-        Self(fold(self.0).into())
+        Self(fold(self.0.into()).into())
     }
 }
 
@@ -65,14 +66,4 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes
         .chunks_exact(2)
         .map(|word| u16::from_be_bytes([word[0], word[1]]))
-}
-
-/// The sum with its carries added in, again until none is left.
-const fn fold(sum: u32) -> u16 {
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    #[expect(clippy::cast_possible_truncation, reason = "two folds leave 16 bits")]
-    {
-        sum as u16
-    }
 }

@@ -7,41 +7,41 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
-use dtap_net::device::{Device, MTU};
-use dtap_net::udp::{Buffers, Udp};
+use dtap_net::device::{Device, MTU, Packets};
+use dtap_net::udp::{Datagrams, Udp};
 use dtap_tunnel::Batch;
 
 /// Makes an interface, says its name, and forwards until killed.
 pub(super) fn run(port: u16, to: SocketAddr) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
     runtime.block_on(async {
-        let device = Device::create(MTU).context("create an interface")?;
+        let mut device = Device::create(MTU).context("create an interface")?;
         let mut udp = Udp::bind(port).context("bind a port")?;
         udp.ignore_interface(device.index());
         writeln!(io::stdout(), "{}", device.name())?;
-        forward(&device, &udp, to).await.context("forward")
+        forward(&mut device, &udp, to).await.context("forward")
     })
 }
 
 /// In one task, as dtap's driver does it.
-async fn forward(device: &Device, udp: &Udp, to: SocketAddr) -> io::Result<()> {
-    let (mut packets, mut arrived) = (Batch::new(), Batch::new());
-    let mut datagrams = Batch::new();
-    let mut buffers = Buffers::default();
+async fn forward(device: &mut Device, udp: &Udp, to: SocketAddr) -> io::Result<()> {
+    let mut packets = Packets::default();
+    let mut datagrams = Datagrams::default();
+    let (mut leaving, mut arrived) = (Batch::new(), Batch::new());
     loop {
         tokio::select! {
             received = device.recv(&mut packets) => {
                 received?;
-                send(udp, to, &packets).await;
-                packets.clear();
+                packets.for_each(|packet| leaving.push((), packet));
+                send(udp, to, &leaving).await;
+                leaving.clear();
             }
-            received = udp.recv(&mut buffers, &mut datagrams) => {
+            received = udp.recv(&mut datagrams) => {
                 received?;
                 for (_, datagram) in datagrams.iter() {
                     arrived.push((), datagram);
                 }
-                datagrams.clear();
-                device.send(&arrived).await;
+                device.send(&mut arrived).await;
                 arrived.clear();
             }
         }
