@@ -3,6 +3,9 @@
 ZIG_VERSION      := 0.15.2
 ZIGBUILD_VERSION := 0.24.1
 DENY_VERSION     := 0.20.2
+# Peers that are measured beside dtap; Debian has the others.
+BORINGTUN_VERSION := 0.7.1
+GOTATUN_VERSION   := 0.10.2
 
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS  := $(abspath $(or $(DTAP_TOOLS),$(TARGET)/tools))
@@ -52,19 +55,23 @@ CHECKS   := logs lock fmt clippy clippy-apple doc $(LAB) unit mock-time deny lin
 endif
 
 .NOTPARALLEL:
-.PHONY: help build bench demo matrix test lab tools clean servers images image-tool programs lab-setup $(CHECKS)
+.PHONY: help build bench bench-long demo matrix test lab tools clean servers images image-tool programs lab-setup $(CHECKS)
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: programs  ## the client with both server images inside, and the server: target/release
 
 demo: build  ## a lab with a real engine, a container reached by its IP, and everything undone
 	@tests/demo.sh
 
-bench: build  ## what a tunnel costs, idle and busy
-	$(STEP) "bench: build" cargo build -p dtap-tests --bin dtap-bench
-	@$(SUDO) $(TARGET)/debug/dtap-bench
+bench: build $(LAB) peers  ## what a tunnel costs, against its peers: tests/BENCH.md
+	$(STEP) "bench: build" cargo build --release -p dtap-tests --bin dtap-bench
+	@$(SUDO) env DTAP_TOOLS=$(TOOLS) $(TARGET)/release/dtap-bench all --write tests
+
+bench-long: build $(LAB)  ## ten minutes of full load: does memory stay what it is
+	$(STEP) "bench: build" cargo build --release -p dtap-tests --bin dtap-bench
+	@$(SUDO) $(TARGET)/release/dtap-bench long
 
 matrix: build $(LAB)  ## which network is reachable on which engine: tests/MATRIX.md
 	$(STEP) "matrix" env DTAP_WRITE_MATRIX=1 cargo test -p dtap-tests --test matrix
@@ -144,10 +151,11 @@ totals:
 	@.ci/totals $(LOGS)
 
 # The tools: each is a file named by its version, so that a new version is a new file.
-.PHONY: zig zigbuild cargo-deny
+.PHONY: zig zigbuild cargo-deny peers
 zig: $(TOOLS)/.zig-$(ZIG_VERSION)
 zigbuild: zig $(TOOLS)/.cargo-zigbuild-$(ZIGBUILD_VERSION)
 cargo-deny: $(TOOLS)/.cargo-deny-$(DENY_VERSION)
+peers: $(TOOLS)/.boringtun-cli-$(BORINGTUN_VERSION) $(TOOLS)/.gotatun-cli-$(GOTATUN_VERSION)
 
 $(TOOLS)/.zig-%:
 	$(STEP) "install zig $*" .ci/install-zig $* $(TOOLS)
@@ -161,6 +169,16 @@ $(TOOLS)/.cargo-zigbuild-%:
 $(TOOLS)/.cargo-deny-%:
 	$(STEP) "install cargo-deny $*" \
 		env -u CARGO_TARGET_DIR cargo install --locked --root $(TOOLS) cargo-deny@$*
+	@touch $@
+
+$(TOOLS)/.boringtun-cli-%:
+	$(STEP) "install boringtun-cli $*" \
+		env -u CARGO_TARGET_DIR cargo install --locked --root $(TOOLS) boringtun-cli@$*
+	@touch $@
+
+$(TOOLS)/.gotatun-cli-%:
+	$(STEP) "install gotatun-cli $*" \
+		env -u CARGO_TARGET_DIR cargo install --locked --root $(TOOLS) gotatun-cli@$*
 	@touch $@
 
 $(SYSROOT)/lib/rustlib/%/lib:

@@ -2,6 +2,8 @@
 
 #![expect(clippy::print_stdout, reason = "the result of the command")]
 
+#[path = "linux/crowd.rs"]
+mod crowd;
 #[path = "linux/engine.rs"]
 mod engine;
 #[path = "linux/exec.rs"]
@@ -18,12 +20,22 @@ mod idle;
 mod iperf;
 #[path = "linux/latency.rs"]
 mod latency;
+#[path = "linux/long.rs"]
+mod long;
 #[path = "linux/openvpn.rs"]
 mod openvpn;
 #[path = "linux/packets.rs"]
 mod packets;
+#[path = "linux/peers.rs"]
+mod peers;
+#[path = "linux/plot.rs"]
+mod plot;
 #[path = "linux/process.rs"]
 mod process;
+#[path = "linux/ready.rs"]
+mod ready;
+#[path = "linux/report.rs"]
+mod report;
 #[path = "linux/results.rs"]
 mod results;
 #[path = "linux/side.rs"]
@@ -39,14 +51,15 @@ mod throughput;
 #[path = "linux/wireguard.rs"]
 mod wireguard;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
 use dtap_tests::lab::{Lab, Link, Options, require_root};
 
+use report::Run;
 use results::Results;
 use stage::Stage;
 use subject::Subject;
@@ -71,6 +84,13 @@ enum Action {
     Packets(Choice),
     /// Memory, CPU and wake-ups while nobody sends anything
     Idle(Choice),
+    /// One server with 1, 10, 100 and 1,000 peers
+    Peers(Choice),
+    /// Whether dtap's memory stays what it is under full load
+    Long {
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+    },
     /// A large engine: 500 containers on 100 networks
     Engine,
     /// Parts of the measurements that are programs of their own
@@ -89,6 +109,9 @@ struct Choice {
     /// How long each TCP stream lasts
     #[arg(long, default_value_t = 2)]
     seconds: u64,
+    /// Where to write BENCH.md, bench.json and bench.svg
+    #[arg(long, value_name = "DIRECTORY")]
+    write: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -99,17 +122,19 @@ enum Tool {
         #[arg(long)]
         to: SocketAddr,
     },
-    Flood {
+    Serve {
         #[arg(long)]
-        to: SocketAddr,
-        #[arg(long)]
-        rate: u64,
-        #[arg(long)]
-        milliseconds: u64,
+        socket: PathBuf,
     },
-    Sink {
+    Crowd {
         #[arg(long)]
-        port: u16,
+        count: u16,
+        #[arg(long)]
+        socket: PathBuf,
+        #[arg(long)]
+        server: IpAddr,
+        #[arg(long)]
+        range: u8,
     },
 }
 
@@ -119,6 +144,7 @@ enum Section {
     Latency,
     Packets,
     Idle,
+    Peers,
 }
 
 pub(super) fn main() -> ExitCode {
@@ -128,11 +154,14 @@ pub(super) fn main() -> ExitCode {
             Section::Latency,
             Section::Packets,
             Section::Idle,
+            Section::Peers,
         ]),
         Action::Throughput(choice) => choice.measure(&[Section::Throughput]),
         Action::Latency(choice) => choice.measure(&[Section::Latency]),
         Action::Packets(choice) => choice.measure(&[Section::Packets]),
         Action::Idle(choice) => choice.measure(&[Section::Idle]),
+        Action::Peers(choice) => choice.measure(&[Section::Peers]),
+        Action::Long { minutes } => long::measure(minutes),
         Action::Engine => require_root().and_then(|()| engine::measure()),
         Action::Tool(tool) => tool.run(),
     };
@@ -152,30 +181,62 @@ impl Choice {
         if subjects.is_empty() {
             subjects = Subject::value_variants().to_vec();
         }
-        let lab = Lab::start(Options {
-            link: Link::Veth,
-            ..Options::default()
-        })?;
-        let stage = Stage::set(&lab, &subjects)?;
+        // The first client gets the routes to containers.
+        subjects.sort();
+        let lab = lab()?;
         let mut results = Results::default();
+        if sections != [Section::Peers] {
+            self.measure_in_turn(&lab, &subjects, sections, &mut results)?;
+        }
+        if sections.contains(&Section::Peers) {
+            peers::measure(&lab, self.rounds, self.seconds, &mut results)?;
+        }
+        let tables = [
+            table::of(&subjects, &results),
+            table::of_goals(&results),
+            table::of_peers(&results),
+        ];
+        println!("{}", tables.join("\n"));
+        if let Some(directory) = &self.write {
+            let run = Run {
+                rounds: self.rounds,
+                seconds: self.seconds,
+            };
+            report::write(directory, &subjects, &results, &run)?;
+        }
+        Ok(())
+    }
+
+    fn measure_in_turn(
+        &self,
+        lab: &Lab,
+        subjects: &[Subject],
+        sections: &[Section],
+        results: &mut Results,
+    ) -> Result<()> {
+        let mut stage = Stage::set(lab, subjects)?;
         for round in 1..=self.rounds {
             eprintln!("bench: round {round} of {}", self.rounds);
             for section in sections {
-                match section {
-                    Section::Throughput => {
-                        throughput::measure(&stage, self.seconds, &mut results)?;
+                for it in &stage.subjects {
+                    let measured = match section {
+                        Section::Throughput => {
+                            throughput::measure(&stage, it, self.seconds, results)
+                        }
+                        Section::Latency => latency::measure(&stage, it, results),
+                        Section::Packets => packets::measure(&stage, it, results),
+                        Section::Idle | Section::Peers => Ok(()),
+                    };
+                    // Minutes of measurements shall not be lost for one sample.
+                    if let Err(error) = measured {
+                        eprintln!("bench: no {section:?} of {}: {error:#}", it.subject);
                     }
-                    Section::Latency => latency::measure(&stage, &mut results)?,
-                    Section::Packets => packets::measure(&stage, &mut results)?,
-                    Section::Idle => {}
                 }
             }
         }
         if sections.contains(&Section::Idle) {
-            idle::measure(&stage, &mut results)?;
+            idle::measure(&mut stage, results)?;
         }
-        println!("{}", table::of(&subjects, &results));
-        println!("{}", table::of_goals(&results));
         Ok(())
     }
 }
@@ -184,14 +245,23 @@ impl Tool {
     fn run(self) -> Result<()> {
         match self {
             Self::Forward { port, to } => forward::run(port, to),
-            Self::Flood {
-                to,
-                rate,
-                milliseconds,
-            } => flood::run(to, rate, Duration::from_millis(milliseconds)),
-            Self::Sink { port } => flood::sink(port),
+            Self::Serve { socket } => crowd::serve(&socket),
+            Self::Crowd {
+                count,
+                socket,
+                server,
+                range,
+            } => crowd::join(count, &socket, server, range),
         }
     }
+}
+
+/// With a cable between host and VM.
+fn lab() -> Result<Lab> {
+    Lab::start(Options {
+        link: Link::Veth,
+        ..Options::default()
+    })
 }
 
 /// Started once more, it is one of its own tools.

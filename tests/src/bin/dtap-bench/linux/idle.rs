@@ -1,4 +1,4 @@
-//! What a tunnel costs while nobody sends anything. All are idle at the same time.
+//! What a tunnel costs while nobody sends anything. All are idle at the same time; the server has one client.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// What was measured before has ended.
 const QUIET: Duration = Duration::from_secs(2);
 
-pub(super) fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
+pub(super) fn measure(stage: &mut Stage<'_>, results: &mut Results) -> Result<()> {
+    stage.keep_one_client();
     std::thread::sleep(QUIET);
     let ends = || {
         let subjects = stage.subjects.iter();

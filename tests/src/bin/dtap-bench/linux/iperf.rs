@@ -47,7 +47,10 @@ pub(super) fn run(
         .with_context(|| format!("iperf3 to {target}"))?;
     let report: Value = serde_json::from_str(&output).context("read iperf3's report")?;
     let received = &report["end"]["sum_received"];
-    let figure = |name: &str| received[name].as_f64().context("read iperf3's report");
+    let figure = |name: &str| {
+        let found = received[name].as_f64();
+        found.with_context(|| format!("iperf3 to {target}: {}", report["error"]))
+    };
     Ok(Stream {
         gbps: figure("bits_per_second")? / 1e9,
         gib: figure("bytes")? / f64::from(1 << 30),

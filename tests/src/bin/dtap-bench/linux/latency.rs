@@ -7,30 +7,32 @@ use dtap_tests::lab::Lab;
 
 use super::exec;
 use super::iperf::{self, Direction};
+use super::ready::PATIENCE;
 use super::results::{Measure, Results, median};
-use super::stage::{PATIENCE, Stage};
+use super::stage::{Contestant, Stage};
 use super::subject::Subject;
 
-pub(super) fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
-    for it in &stage.subjects {
-        let idle = match it.subject {
-            Subject::Exec => exec::round_trips(stage.lab, &it.target, COUNT)?,
-            _ => ping(stage.lab, &it.target)?,
-        };
-        let mut add = |case, samples: Vec<f64>| -> Result<()> {
-            let sample = median(&samples).context("no ping was answered")?;
-            results.add(Measure::RoundTrip, it.subject, case, sample);
-            Ok(())
-        };
-        add("idle", idle)?;
-        if it.subject != Subject::Exec {
-            let mut load = iperf::load(stage.lab, &it.target, Direction::Down, LOAD_SECONDS)?;
-            std::thread::sleep(SETTLED);
-            add("loaded", ping(stage.lab, &it.target)?)?;
-            load.wait(PATIENCE)?;
-        }
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    contestant: &Contestant,
+    results: &mut Results,
+) -> Result<()> {
+    let Contestant {
+        subject, target, ..
+    } = contestant;
+    let mut add = |case, samples: Vec<f64>| -> Result<()> {
+        let sample = median(&samples).context("no ping was answered")?;
+        results.add(Measure::RoundTrip, *subject, case, sample);
+        Ok(())
+    };
+    if *subject == Subject::Exec {
+        return add("idle", exec::round_trips(stage.lab, target, COUNT)?);
     }
-    Ok(())
+    add("idle", ping(stage.lab, target)?)?;
+    let mut load = iperf::load(stage.lab, target, Direction::Down, LOAD_SECONDS)?;
+    std::thread::sleep(SETTLED);
+    add("loaded", ping(stage.lab, target)?)?;
+    load.wait(PATIENCE).map(drop)
 }
 
 /// Microseconds of each answer.
@@ -45,8 +47,8 @@ fn ping(lab: &Lab, target: &str) -> Result<Vec<f64>> {
     Ok(times.into_iter().map(|it| it * 1e3).collect())
 }
 
-const COUNT: usize = 100;
+const COUNT: usize = 50;
 /// What TCP has to fill the pipe.
-const SETTLED: Duration = Duration::from_millis(600);
-/// Longer than [`SETTLED`] and all pings.
-const LOAD_SECONDS: u64 = 2;
+const SETTLED: Duration = Duration::from_millis(400);
+/// As long as [`SETTLED`] and all pings.
+const LOAD_SECONDS: u64 = 1;

@@ -5,9 +5,9 @@ use std::fs;
 
 use anyhow::{Context, Result};
 use dtap_tests::lab::{Background, Lab};
-use dtap_tests::wait_until;
 use sha2::{Digest as _, Sha256};
 
+use super::ready::{self, PATIENCE};
 use super::side::{MTU, Side};
 
 /// A certificate's files and its SHA-256 as `--peer-fingerprint` wants it.
@@ -56,10 +56,11 @@ pub(super) fn start(lab: &Lab, tunnel: u8) -> Result<Vec<Background>> {
         ];
         programs.push(side.background(lab, &command.concat())?);
     }
-    wait_until(super::stage::PATIENCE, "openvpn's ends have met", || {
-        let ended = |program: &Background| program.output().contains("Sequence Completed");
-        programs.iter().all(ended)
-    });
+    for program in &mut programs {
+        ready::wait(program, PATIENCE, |it| {
+            it.output().contains("Sequence Completed")
+        })?;
+    }
     Ok(programs)
 }
 

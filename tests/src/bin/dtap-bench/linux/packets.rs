@@ -1,17 +1,17 @@
 //! How many small UDP packets get through before any are lost.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use dtap_tests::wait_until;
+use anyhow::Result;
 
+use super::flood::{self, Sink};
 use super::results::{Measure, Results};
-use super::stage::{PATIENCE, Stage};
+use super::stage::{Contestant, Stage};
 use super::subject::Subject;
-use super::{flood, own_program};
 
 const PORT: u16 = 5202;
-const MILLISECONDS: &str = "400";
+const TIME: Duration = Duration::from_millis(400);
 /// What is still on its way when the last has been sent.
 const REST: Duration = Duration::from_millis(100);
 const FIRST_RATE: f64 = 40e3;
@@ -22,32 +22,28 @@ const LOWEST_RATE: f64 = 1e3;
 /// One packet of so many may go astray on a machine that also does other things.
 const LOST_OF: f64 = 1000.0;
 
-pub(super) fn measure(stage: &Stage<'_>, results: &mut Results) -> Result<()> {
-    let own = own_program()?;
-    let port = PORT.to_string();
-    let lab = stage.lab;
-    let _sink = lab.vm_background(&[&own, "tool", "sink", "--port", &port])?;
-    let counted = || -> Result<u64> { lab.vm_namespace().enter(|| flood::counted(PORT))? };
-    wait_until(PATIENCE, "the sink listens", || counted().is_ok());
-    let subjects = stage.subjects.iter().filter(|it| is_measured(it.subject));
-    for it in subjects {
-        let to = format!("{}:{PORT}", it.target);
-        let trial = |rate: f64| -> Result<Option<f64>> {
-            counted()?;
-            let rate = format!("{rate:.0}");
-            let flood = [&own, "tool", "flood", "--to", &to, "--rate", &rate];
-            let sent = lab.mac(&[&flood[..], &["--milliseconds", MILLISECONDS]].concat());
-            let sent: f64 = sent.text()?.parse().context("read what was sent")?;
-            std::thread::sleep(REST);
-            let received = counted()? as f64;
-            let seconds = MILLISECONDS.parse::<f64>()? / 1e3;
-            let whole = (sent - received) * LOST_OF <= sent;
-            Ok(whole.then_some(received / seconds))
-        };
-        let known = results.median(Measure::Packets, it.subject, "up");
-        let most = search(known.map_or(FIRST_RATE, |it| it / STEP), trial)?;
-        results.add(Measure::Packets, it.subject, "up", most);
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    contestant: &Contestant,
+    results: &mut Results,
+) -> Result<()> {
+    let subject = contestant.subject;
+    if matches!(subject, Subject::Exec | Subject::Container) {
+        return Ok(());
     }
+    let sink = Sink::start(stage.lab.vm_namespace(), PORT)?;
+    let to = SocketAddr::new(contestant.target.parse()?, PORT);
+    let trial = |rate: f64| -> Result<Option<f64>> {
+        sink.counted();
+        let sent = flood::run(stage.lab.mac_namespace(), to, rate, TIME)? as f64;
+        std::thread::sleep(REST);
+        let received = sink.counted() as f64;
+        let whole = (sent - received) * LOST_OF <= sent;
+        Ok(whole.then_some(received / TIME.as_secs_f64()))
+    };
+    let known = results.median(Measure::Packets, subject, "up");
+    let most = search(known.map_or(FIRST_RATE, |it| it / STEP), trial)?;
+    results.add(Measure::Packets, subject, "up", most);
     Ok(())
 }
 
@@ -73,10 +69,6 @@ fn search(first: f64, trial: impl Fn(f64) -> Result<Option<f64>>) -> Result<f64>
             (None, _) => rate / STEP,
         };
     }
-}
-
-fn is_measured(subject: Subject) -> bool {
-    !matches!(subject, Subject::Exec | Subject::Container)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::subject::Subject;
 
@@ -69,15 +69,12 @@ impl Results {
     }
 
     /// Medians by measure, subject and case.
-    pub(super) fn to_json(&self) -> Map<String, Value> {
+    pub(super) fn to_json(&self) -> Value {
         let mut all = json!({});
         for ((measure, subject, case), samples) in &self.samples {
-            all[measure.key()][subject.name()][case] = median(samples).into();
+            all[measure.key()][subject.name()][case] = median(samples).map(rounded).into();
         }
-        match all {
-            Value::Object(all) => all,
-            other => Map::from_iter([(String::new(), other)]),
-        }
+        all
     }
 }
 
@@ -89,6 +86,11 @@ pub(super) fn median(samples: &[f64]) -> Option<f64> {
         0 => Some(f64::midpoint(sorted[sorted.len() / 2 - 1], above)),
         _ => Some(above),
     }
+}
+
+/// To what is meaningful of a measurement: four digits.
+fn rounded(figure: f64) -> f64 {
+    format!("{figure:.3e}").parse().unwrap_or(figure)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use dtap_tests::client::Client;
@@ -11,19 +10,17 @@ use dtap_tests::lab::{Background, Container, Lab};
 use dtap_tests::wait_until;
 use nix::unistd::Pid;
 
+use super::ready::{self, PATIENCE};
 use super::side::Side;
 use super::subject::Subject;
 use super::{openvpn, own_program, process, wireguard};
-
-/// What a program has to get ready.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Dropped, it takes everything down.
 pub(super) struct Stage<'a> {
     pub(super) lab: &'a Lab,
     pub(super) subjects: Vec<Contestant>,
     web: Option<Container>,
-    clients: Vec<Client<'a>>,
+    clients: Vec<(Subject, Client<'a>)>,
     programs: Vec<Background>,
 }
 
@@ -62,6 +59,13 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
+    /// Leaves the server one client, by which alone its idling is judged.
+    pub(super) fn keep_one_client(&mut self) {
+        let others = |subject| matches!(subject, Subject::Plain | Subject::Session);
+        self.subjects.retain(|it| !others(it.subject));
+        self.clients.retain(|(of, _)| !others(*of));
+    }
+
     fn bring_up(&mut self, subject: Subject) -> Result<Contestant> {
         let lab = self.lab;
         let contestant = |target: String, processes| Contestant {
@@ -77,16 +81,12 @@ impl<'a> Stage<'a> {
         let programs = match subject {
             Subject::Veth => return Ok(contestant(Side::Vm.cable().to_string(), Vec::new())),
             Subject::Exec => return Ok(contestant(self.web()?.id, Vec::new())),
-            Subject::Dtap => {
-                let (target, processes) = self.connect("udp")?;
-                return Ok(contestant(target, processes));
-            }
-            Subject::Session => {
-                let (target, processes) = self.connect("session")?;
+            Subject::Dtap | Subject::Plain | Subject::Session => {
+                let (target, processes) = self.connect(subject)?;
                 return Ok(contestant(target, processes));
             }
             Subject::Container => {
-                let (_, processes) = self.connect("udp")?;
+                let (_, processes) = self.connect(Subject::Dtap)?;
                 return Ok(contestant(self.web()?.v4()?.to_string(), processes));
             }
             Subject::Ceiling => ceiling(lab, tunnel)?,
@@ -105,19 +105,32 @@ impl<'a> Stage<'a> {
         Ok(contestant(Side::Vm.inner(tunnel).to_string(), processes))
     }
 
-    /// The address of the VM in the tunnel of the client that uses this path, and both ends.
-    fn connect(&mut self, path: &str) -> Result<(String, Vec<Pid>)> {
-        let connected = self.clients.iter().find(|it| it.field("path") == path);
-        if connected.is_none() {
-            let client = Client::new(self.lab, path);
-            client.connect(&["--path", path])?;
+    /// The address of the VM in the tunnel of this subject's client, and both ends.
+    fn connect(&mut self, subject: Subject) -> Result<(String, Vec<Pid>)> {
+        let path = if subject == Subject::Session {
+            "session"
+        } else {
+            "udp"
+        };
+        let environment: &[&str] = if subject == Subject::Plain {
+            &["env", NO_OFFLOADS]
+        } else {
+            &[]
+        };
+        if !self.clients.iter().any(|(of, _)| *of == subject) {
+            let client = Client::new(self.lab, subject.name());
+            let connect = client.command(&["connect", "--detach", "--path", path]);
+            let connect: Vec<_> = connect.iter().map(String::as_str).collect();
+            self.lab.mac(&[environment, &connect].concat()).text()?;
             client.wait_for_path(path);
-            self.clients.push(client);
+            self.clients.push((subject, client));
         }
-        let connected = self.clients.iter().find(|it| it.field("path") == path);
-        let client = connected.context("find the client")?;
-        let format = ["inspect", "--format", "{{.Id}}", "dtap"];
-        let server = process::of_container(&self.lab.docker(&format)?, "/dtap-server run")?;
+        let client = self.clients.iter().find(|(of, _)| *of == subject);
+        let (_, client) = client.context("find the client")?;
+        let id = self
+            .lab
+            .docker(&["inspect", "--format", "{{.Id}}", "dtap"])?;
+        let server = process::of_container(&id, "/dtap-server run")?;
         let processes = vec![Pid::from_raw(client.pid()?), server];
         Ok((client.field("server_address"), processes))
     }
@@ -142,13 +155,9 @@ fn ceiling(lab: &Lab, tunnel: u8) -> Result<Vec<Background>> {
     for side in Side::BOTH {
         let port = CEILING_PORT.to_string();
         let to = format!("{}:{port}", side.other().cable());
-        let program = side.background(
-            lab,
-            &[&own, "tool", "forward", "--port", &port, "--to", &to],
-        )?;
-        wait_until(PATIENCE, "the ceiling has an interface", || {
-            program.output().contains('\n')
-        });
+        let forward = [&own, "tool", "forward", "--port", &port, "--to", &to];
+        let mut program = side.background(lab, &forward)?;
+        ready::wait(&mut program, PATIENCE, |it| it.output().contains('\n'))?;
         let said = program.output();
         ensure!(said.starts_with("dtap"), "the ceiling said: {said}");
         side.configure(lab, said.trim(), tunnel)?;
@@ -169,3 +178,5 @@ fn installed(program: &str) -> Result<PathBuf> {
 }
 
 const CEILING_PORT: u16 = 51700;
+/// What the client's device looks at.
+const NO_OFFLOADS: &str = "DTAP_NO_OFFLOADS=1";

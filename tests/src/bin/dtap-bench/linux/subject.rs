@@ -15,6 +15,8 @@ pub(super) enum Subject {
     Dtap,
     /// dtap by UDP, to a container behind a bridge
     Container,
+    /// dtap by UDP without the offloads of the host's device, which macOS has none of
+    Plain,
     /// dtap by the session, to the VM
     Session,
     /// The stream of a docker exec, which the session is made of, without a tunnel
@@ -33,6 +35,7 @@ impl Subject {
             Self::Ceiling => "ceiling",
             Self::Dtap => "dtap",
             Self::Container => "container",
+            Self::Plain => "plain",
             Self::Session => "session",
             Self::Exec => "exec",
             Self::Gotatun => "gotatun",

@@ -90,6 +90,9 @@ pub(super) fn of(subjects: &[Subject], results: &Results) -> String {
     let measured = COLUMNS.iter().map(|it| (it, figures(it)));
     let measured = measured.filter(|(_, figures)| figures.iter().any(Option::is_some));
     let measured: Vec<_> = measured.collect();
+    if measured.is_empty() {
+        return String::new();
+    }
     let headings = measured.iter().map(|(column, _)| column.heading.to_owned());
     let mut rows = vec![std::iter::once(String::new()).chain(headings).collect()];
     for (row, subject) in subjects.iter().enumerate() {
@@ -125,7 +128,37 @@ pub(super) fn of_goals(results: &Results) -> String {
         let cells = [goal.what, &wanted, &significant(figure), reached];
         rows.push(cells.map(str::to_owned).to_vec());
     }
-    markdown(&rows)
+    match rows.len() {
+        1 => String::new(),
+        _ => markdown(&rows),
+    }
+}
+
+/// The curve of throughput over the number of peers.
+pub(super) fn of_peers(results: &Results) -> String {
+    let mut peers = results.cases(Measure::ThroughputByPeers, Subject::Dtap);
+    if peers.is_empty() {
+        return String::new();
+    }
+    peers.sort_by_key(|it| it.len());
+    let heading = ["peers", "Gbit/s", "server KiB per peer", "lookup ns"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for case in peers {
+        let figure = |measure, decimals| match results.median(measure, Subject::Dtap, case) {
+            Some(figure) => format!("{figure:.decimals$}"),
+            None => "–".to_owned(),
+        };
+        rows.push(vec![
+            case.to_owned(),
+            figure(Measure::ThroughputByPeers, 2),
+            figure(Measure::PeerMemory, 1),
+            figure(Measure::Lookup, 0),
+        ]);
+    }
+    format!(
+        "\n## Many peers of one server\n\nData from 100 of them at once.\n\n{}",
+        markdown(&rows)
+    )
 }
 
 /// The first column to the left, the others to the right.

@@ -8,17 +8,26 @@ use super::stage::{Contestant, Stage};
 use super::subject::Subject;
 use super::{exec, process};
 
-pub(super) fn measure(stage: &Stage<'_>, seconds: u64, results: &mut Results) -> Result<()> {
-    for it in &stage.subjects {
-        for direction in Direction::BOTH {
-            one(stage, it, direction, seconds, results)?;
-        }
-        if it.subject == Subject::Dtap {
-            for streams in STREAMS {
-                let stream = iperf::run(stage.lab, &it.target, Direction::Up, streams, seconds)?;
-                let case = streams.to_string();
-                results.add(Measure::ThroughputByStreams, it.subject, &case, stream.gbps);
-            }
+pub(super) fn measure(
+    stage: &Stage<'_>,
+    contestant: &Contestant,
+    seconds: u64,
+    results: &mut Results,
+) -> Result<()> {
+    for direction in Direction::BOTH {
+        one(stage, contestant, direction, seconds, results)?;
+    }
+    if contestant.subject == Subject::Dtap {
+        for streams in STREAMS {
+            let target = &contestant.target;
+            let stream = iperf::run(stage.lab, target, Direction::Up, streams, seconds)?;
+            let case = streams.to_string();
+            results.add(
+                Measure::ThroughputByStreams,
+                Subject::Dtap,
+                &case,
+                stream.gbps,
+            );
         }
     }
     Ok(())
@@ -41,9 +50,10 @@ fn one(
         process::cpu_seconds(processes)?,
         process::machine_seconds()?,
     );
-    let Stream { gbps, gib } = match subject {
-        Subject::Exec => exec::run(stage.lab, target, direction, seconds)?,
-        _ => iperf::run(stage.lab, target, direction, 1, seconds)?,
+    let Stream { gbps, gib } = if *subject == Subject::Exec {
+        exec::run(stage.lab, target, direction, seconds)?
+    } else {
+        iperf::run(stage.lab, target, direction, 1, seconds)?
     };
     let after = (
         process::cpu_seconds(processes)?,
@@ -64,5 +74,5 @@ fn one(
     Ok(())
 }
 
-/// How many at once, with half the core for each iperf3 of one.
+/// How many at once.
 const STREAMS: [usize; 2] = [1, 4];

@@ -1,16 +1,13 @@
 //! WireGuard in user space as others have built it. All of them are configured by wg(8).
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Result;
 use dtap_tests::lab::{Background, Lab};
-use dtap_tests::wait_until;
 use dtap_tunnel::PrivateKey;
 
+use super::ready::{self, PATIENCE};
 use super::side::Side;
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs `program` on both sides as the tunnel of this number.
 pub(super) fn start(
@@ -26,10 +23,11 @@ pub(super) fn start(
     let mut programs = Vec::new();
     for (side, (own, other)) in Side::BOTH.into_iter().zip([(0, 1), (1, 0)]) {
         let command = [&[program.as_str()], arguments, &[&interface]].concat();
-        programs.push(side.background(lab, &command)?);
-        wait_until(PATIENCE, &format!("{program} answers"), || {
+        let mut running = side.background(lab, &command)?;
+        ready::wait(&mut running, PATIENCE, |_| {
             side.run(lab, &["wg", "show", &interface]).success()
-        });
+        })?;
+        programs.push(running);
         let name = format!("{interface}-{}.key", side.name());
         let file = lab.directory().join(name).display().to_string();
         std::fs::write(&file, keys[own].to_base64())?;
