@@ -6,41 +6,33 @@
 #[cfg_attr(target_os = "linux", path = "device/linux.rs")]
 #[cfg_attr(target_os = "macos", path = "device/macos.rs")]
 mod imp;
+mod packets;
+mod writes;
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
 
 use dtap_tunnel::Batch;
-use dtap_tunnel::offload::{Coalescer, Header, segment};
+use dtap_tunnel::offload::{Coalescer, Header, Merge};
 use tun_rs::AsyncDevice;
+
+pub use packets::Packets;
+use writes::Writes;
 
 /// A tunnel interface; it vanishes with its routes when dropped.
 pub struct Device {
     inner: AsyncDevice,
     name: String,
     index: u32,
-    coalescer: Option<Coalescer>,
-}
-
-/// What [`Device::recv`] has read, in memory that is used again.
-#[derive(Debug)]
-pub struct Packets {
-    memory: Vec<u8>,
-    reads: Vec<(Header, Range<usize>)>,
-    scratch: Vec<u8>,
+    header_length: usize,
+    writes: Writes,
 }
 
 /// Inner MTU in bytes: 1,500 less IPv6, UDP and WireGuard headers (WireGuard
 /// paper).
 pub const MTU: u16 = 1420;
-/// Reads per wake-up at most, so that no direction starves another.
+/// Reads at a time, so that no direction starves another.
 const MOST_READS: usize = 128;
-/// Longer than any packet, the virtio header included.
-const LONGEST_READ: usize = 65_536 + Header::LENGTH;
-/// Bytes per wake-up at most: some 0.3 ms of encryption.
-const MOST_BYTES: usize = 4 * LONGEST_READ;
-/// Pieces of a write at most; UDP_MAX_SEGMENTS of Linux before 6.9.
-const MOST_PIECES: usize = 64;
 
 impl Device {
     /// Creates an interface under the first free name, down and bare, with
@@ -52,8 +44,14 @@ impl Device {
         let inner = imp::builder().mtu(mtu).build_async()?;
         let name = inner.name()?;
         let index = nix::net::if_::if_nametoindex(name.as_str())?;
+        let merge = imp::merge(&inner);
         Ok(Self {
-            coalescer: imp::merge(&inner).map(Coalescer::new),
+            header_length: if merge == Merge::Nothing {
+                0
+            } else {
+                Header::LENGTH
+            },
+            writes: Writes::new(merge),
             inner,
             name,
             index,
@@ -70,91 +68,78 @@ impl Device {
         self.index
     }
 
-    /// Waits for packets, which take the place of those read before.
+    /// Waits until [`Self::recv`] has something to read.
     ///
     /// # Errors
     /// When the interface is gone.
-    pub async fn recv(&self, packets: &mut Packets) -> io::Result<()> {
-        packets.reads.clear();
-        self.inner.readable().await?;
-        let header = self.header_length();
-        let mut start = 0;
-        while packets.reads.len() < MOST_READS && start + LONGEST_READ <= packets.memory.len() {
-            let slot = &mut packets.memory[start..start + LONGEST_READ];
+    pub async fn readable(&self) -> io::Result<()> {
+        self.inner.readable().await
+    }
+
+    /// Reads all packets that are there, up to a limit; says whether there were any.
+    ///
+    /// # Errors
+    /// When the interface is gone.
+    pub fn recv(&self, packets: &mut Packets) -> io::Result<bool> {
+        for count in 0..MOST_READS {
+            let Some(slot) = packets.slot() else {
+                return Ok(true);
+            };
             match self.inner.try_recv(slot) {
-                Ok(length) if length < header => {}
-                Ok(length) => {
-                    let head = slot.first_chunk().filter(|_| header > 0);
-                    let head = head.map(Header::parse).unwrap_or_default();
-                    packets.reads.push((head, start + header..start + length));
-                    start += length;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(length) => packets.push(length, self.header_length),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(count > 0),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Gives the packets to the OS; one it refuses is dropped.
-    pub async fn send(&mut self, packets: &mut Batch<()>) {
-        let Some(coalescer) = &mut self.coalescer else {
-            for ((), packet) in packets.iter() {
-                trace_drop(self.inner.send(packet).await);
-            }
-            return;
-        };
-        let writes = coalescer.plan(packets);
-        let memory = packets.bytes();
-        for (header, pieces) in writes {
-            let header = header.to_bytes();
-            let mut slices = [IoSlice::new(&[]); MOST_PIECES + 1];
-            slices[0] = IoSlice::new(&header);
-            let count = pieces.len().min(MOST_PIECES);
-            for (slice, piece) in slices[1..].iter_mut().zip(pieces) {
-                *slice = IoSlice::new(&memory[piece.clone()]);
-            }
-            trace_drop(self.inner.send_vectored(&slices[..=count]).await);
-        }
-    }
-
-    const fn header_length(&self) -> usize {
-        if self.coalescer.is_some() {
-            Header::LENGTH
-        } else {
-            0
-        }
-    }
-}
-
-impl Packets {
-    /// Calls `each` with every packet that was read last; it may be written to.
-    pub fn for_each(&mut self, mut each: impl FnMut(&mut [u8])) {
+    /// Takes packets for the OS; what waits is written by [`Self::flush`].
+    pub fn send(&mut self, packets: &mut Batch<()>) {
         let Self {
-            memory,
-            reads,
-            scratch,
+            inner,
+            header_length,
+            writes,
+            ..
         } = self;
-        for (header, range) in reads {
-            if let Err(error) = segment(*header, &mut memory[range.clone()], scratch, &mut each) {
-                tracing::trace!(%error, ?header, "drop: device gave a malformed packet");
-            }
-        }
+        writes.push(packets, |header, bytes, pieces| {
+            write(inner, &header.to_bytes()[..*header_length], bytes, pieces);
+        });
+    }
+
+    /// Gives the OS what waits, until it was `most` bytes. A packet that it
+    /// refuses is dropped.
+    pub fn flush(&mut self, most: usize) {
+        let Self {
+            inner,
+            header_length,
+            writes,
+            ..
+        } = self;
+        writes.pop(most, |header, bytes, pieces| {
+            write(inner, &header.to_bytes()[..*header_length], bytes, pieces);
+        });
+    }
+
+    /// Whether so much waits that no more should be taken in.
+    pub const fn is_full(&self) -> bool {
+        self.writes.is_full()
+    }
+
+    /// Whether anything waits to be written.
+    pub fn is_waiting(&self) -> bool {
+        !self.writes.is_empty()
     }
 }
 
-impl Default for Packets {
-    fn default() -> Self {
-        Self {
-            memory: vec![0; MOST_BYTES],
-            reads: Vec::with_capacity(MOST_READS),
-            scratch: Vec::new(),
-        }
+fn write(device: &AsyncDevice, header: &[u8], bytes: &[u8], pieces: &[Range<usize>]) {
+    let mut slices = [IoSlice::new(&[]); Coalescer::MOST_PIECES + 1];
+    slices[0] = IoSlice::new(header);
+    for (slice, piece) in slices[1..].iter_mut().zip(pieces) {
+        *slice = IoSlice::new(&bytes[piece.clone()]);
     }
-}
-
-fn trace_drop(sent: io::Result<usize>) {
-    if let Err(error) = sent {
+    // Neither system makes a writer wait: what it has no memory for, it refuses.
+    if let Err(error) = device.try_send_vectored(&slices[..=pieces.len()]) {
         tracing::trace!(%error, "drop: device refused packet");
     }
 }

@@ -38,11 +38,19 @@ struct Task {
     sessions: HashMap<PeerId, Outgoing>,
     events: mpsc::Receiver<Event>,
     detached: mpsc::UnboundedReceiver<(PeerId, u64)>,
+    packets: Packets,
+    datagrams: Datagrams,
     output: Output,
 }
 
 /// Events that wait for the driver before their senders do.
 const EVENTS: usize = 256;
+
+/// Events handled before packets are looked at again.
+const EVENTS_AT_A_TIME: usize = 16;
+/// Bytes of packets that wait, per round and direction: what short packets that
+/// arrive meanwhile wait for, some 0.1 ms.
+const QUANTUM: usize = 128 << 10;
 
 /// Starts the driver. The future ends when all handles are dropped, or with
 /// the error that broke the device or a socket.
@@ -61,6 +69,8 @@ pub fn start(
         sessions: HashMap::new(),
         events: receiver,
         detached: detachments,
+        packets: Packets::default(),
+        datagrams: Datagrams::default(),
         output: Output::default(),
     };
     (Driver { events, detached }, task.run())
@@ -108,32 +118,67 @@ impl Driver {
 
 impl Task {
     async fn run(mut self) -> io::Result<()> {
-        let mut packets = Packets::default();
-        let mut datagrams = Datagrams::default();
-        loop {
-            let deadline = self.tunnel.poll_timeout();
-            tokio::select! {
-                received = self.device.recv(&mut packets) => {
-                    received?;
-                    let now = Instant::now();
-                    packets.for_each(|packet| self.tunnel.handle_packet(packet, now));
-                }
-                received = self.udp.recv(&mut datagrams) => {
-                    received?;
-                    let now = Instant::now();
-                    for (from, datagram) in datagrams.iter() {
-                        self.tunnel.handle_datagram(Source::Udp(from), datagram, now);
-                    }
-                }
-                event = self.events.recv() => match event {
-                    Some(event) => self.handle(event, Instant::now()),
-                    None => return Ok(()),
-                },
-                Some((peer, session)) = self.detached.recv() => self.detach(peer, session),
-                () = sleep_until(deadline) => self.tunnel.handle_timeout(Instant::now()),
+        while !self.events.is_closed() || !self.events.is_empty() {
+            if self.round().await? {
+                // Sessions have work to do, too, and this task never waits now.
+                tokio::task::yield_now().await;
+            } else {
+                self.wait().await?;
             }
-            self.flush(Instant::now()).await;
         }
+        Ok(())
+    }
+
+    /// A little of everything there is to do; false if there is nothing.
+    async fn round(&mut self) -> io::Result<bool> {
+        let mut busy = self.device.recv(&mut self.packets)?;
+        let now = Instant::now();
+        let Self {
+            tunnel,
+            packets,
+            datagrams,
+            ..
+        } = self;
+        packets.take(QUANTUM, |packet| tunnel.handle_packet(packet, now));
+        if !self.device.is_full() && self.udp.recv(datagrams)? {
+            busy = true;
+            for (from, datagram) in datagrams.iter() {
+                tunnel.handle_datagram(Source::Udp(from), datagram, now);
+            }
+        }
+        while let Ok((peer, session)) = self.detached.try_recv() {
+            self.detach(peer, session);
+        }
+        for _ in 0..EVENTS_AT_A_TIME {
+            let Ok(event) = self.events.try_recv() else {
+                break;
+            };
+            self.handle(event, now);
+            busy = true;
+        }
+        if self.tunnel.poll_timeout().is_some_and(|due| due <= now) {
+            self.tunnel.handle_timeout(now);
+        }
+        self.flush(now).await;
+        Ok(busy || !self.packets.is_empty() || self.device.is_waiting())
+    }
+
+    /// Until there is something to do.
+    async fn wait(&mut self) -> io::Result<()> {
+        let event = tokio::select! {
+            ready = self.device.readable() => return ready,
+            ready = self.udp.readable() => return ready,
+            event = self.events.recv() => event,
+            Some((peer, session)) = self.detached.recv() => {
+                self.detach(peer, session);
+                None
+            }
+            () = sleep_until(self.tunnel.poll_timeout()) => None,
+        };
+        if let Some(event) = event {
+            self.handle(event, Instant::now());
+        }
+        Ok(())
     }
 
     fn handle(&mut self, event: Event, now: Instant) {
@@ -171,7 +216,8 @@ impl Task {
     async fn flush(&mut self, now: Instant) {
         let mut output = std::mem::take(&mut self.output);
         self.tunnel.poll_output(now, &mut output);
-        self.device.send(&mut output.packets).await;
+        self.device.send(&mut output.packets);
+        self.device.flush(QUANTUM);
         self.send_datagrams(&output.datagrams).await;
         for (peer, message) in output.messages.drain(..) {
             if let Some(session) = self.sessions.get(&peer) {

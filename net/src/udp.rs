@@ -32,12 +32,18 @@ struct Half {
 }
 
 /// What [`Udp::recv`] has read, in memory that is used again.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Datagrams {
+    v4: Reads,
+    v6: Reads,
+    ignored_interface: u32,
+}
+
+#[derive(Debug)]
+struct Reads {
     memory: Vec<u8>,
     meta: [RecvMeta; READS],
     count: usize,
-    ignored_interface: u32,
 }
 
 /// Kernel memory per socket and direction; a 2 ms burst at 10 Gbit/s.
@@ -81,19 +87,27 @@ impl Udp {
         self.ignored_interface = index;
     }
 
-    /// Waits for datagrams, which take the place of those read before.
+    /// Waits until [`Self::recv`] has something to read.
+    ///
+    /// # Errors
+    /// When a socket is broken.
+    pub async fn readable(&self) -> io::Result<()> {
+        tokio::select! {
+            ready = Half::readable(self.v4.as_ref()) => ready,
+            ready = Half::readable(self.v6.as_ref()) => ready,
+        }
+    }
+
+    /// Reads datagrams that are there, up to a limit, in the place of those
+    /// read before; says whether there were any.
     ///
     /// # Errors
     /// When a socket is broken; refusals that ICMP brought are not errors.
-    pub async fn recv(&self, datagrams: &mut Datagrams) -> io::Result<()> {
-        datagrams.count = 0;
+    pub fn recv(&self, datagrams: &mut Datagrams) -> io::Result<bool> {
         datagrams.ignored_interface = self.ignored_interface;
-        let half = tokio::select! {
-            half = Half::readable(self.v4.as_ref()) => half?,
-            half = Half::readable(self.v6.as_ref()) => half?,
-        };
-        datagrams.count = half.recv(&mut datagrams.memory, &mut datagrams.meta)?;
-        Ok(())
+        Half::recv(self.v4.as_ref(), &mut datagrams.v4)?;
+        Half::recv(self.v6.as_ref(), &mut datagrams.v6)?;
+        Ok(datagrams.v4.count + datagrams.v6.count > 0)
     }
 
     /// Sends a run of equally long datagrams (the last may be shorter) that lie
@@ -154,27 +168,30 @@ impl Half {
         Ok(Self { socket, state })
     }
 
-    async fn readable(half: Option<&Self>) -> io::Result<&Self> {
+    async fn readable(half: Option<&Self>) -> io::Result<()> {
         match half {
-            Some(half) => half.socket.readable().await.map(|()| half),
+            Some(half) => half.socket.readable().await,
             None => std::future::pending().await,
         }
     }
 
-    /// Returns how many reads there were.
-    fn recv(&self, memory: &mut [u8], meta: &mut [RecvMeta; READS]) -> io::Result<usize> {
-        let mut parts = memory.chunks_mut(COALESCED);
+    fn recv(half: Option<&Self>, reads: &mut Reads) -> io::Result<()> {
+        reads.count = 0;
+        let Some(half) = half else { return Ok(()) };
+        let mut parts = reads.memory.chunks_mut(COALESCED);
         let mut slices: [_; READS] =
             array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
-        let read = self.socket.try_io(Interest::READABLE, || {
-            let socket = SockRef::from(&self.socket);
+        let read = half.socket.try_io(Interest::READABLE, || {
+            let socket = SockRef::from(&half.socket);
             let socket = quinn_udp::UdpSockRef::from(&*socket);
-            self.state.recv(socket, &mut slices, meta)
+            half.state.recv(socket, &mut slices, &mut reads.meta)
         });
         match read {
-            Err(error) if is_transient(&error) => Ok(0),
-            read => read,
+            Ok(count) => reads.count = count,
+            Err(error) if is_transient(&error) => {}
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     async fn send(&self, to: SocketAddr, contents: &[u8], length: usize) {
@@ -219,26 +236,33 @@ fn is_too_long(error: &io::Error) -> bool {
 impl Datagrams {
     /// Those read last, with their sources.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
-        let reads = self.meta.iter().zip(self.memory.chunks(COALESCED));
         let ignored = Some(self.ignored_interface).filter(|index| *index != 0);
+        let reads = self.v4.iter().chain(self.v6.iter());
         reads
-            .take(self.count)
             .filter(move |(meta, _)| ignored.is_none() || meta.interface_index != ignored)
             .flat_map(|(meta, bytes)| {
                 let from = canonical(meta.addr);
-                let datagrams = bytes[..meta.len].chunks(meta.stride.max(1));
+                let datagrams = bytes.chunks(meta.stride.max(1));
                 datagrams.map(move |datagram| (from, datagram))
             })
     }
 }
 
-impl Default for Datagrams {
+impl Reads {
+    fn iter(&self) -> impl Iterator<Item = (&RecvMeta, &[u8])> {
+        let reads = self.meta.iter().zip(self.memory.chunks(COALESCED));
+        reads
+            .take(self.count)
+            .map(|(meta, bytes)| (meta, &bytes[..meta.len]))
+    }
+}
+
+impl Default for Reads {
     fn default() -> Self {
         Self {
             memory: vec![0; READS * COALESCED],
             meta: [RecvMeta::default(); READS],
             count: 0,
-            ignored_interface: 0,
         }
     }
 }
@@ -283,10 +307,14 @@ mod tests {
 
     async fn received(udp: &Udp) -> usize {
         let mut datagrams = Datagrams::default();
-        let read = udp.recv(&mut datagrams);
-        let read = tokio::time::timeout(Duration::from_secs(10), read).await;
-        read.expect("nothing arrived").unwrap();
-        datagrams.iter().count()
+        let deadline = Duration::from_secs(10);
+        loop {
+            let ready = tokio::time::timeout(deadline, udp.readable()).await;
+            ready.expect("nothing arrived").unwrap();
+            if udp.recv(&mut datagrams).unwrap() {
+                return datagrams.iter().count();
+            }
+        }
     }
 
     #[tokio::test]

@@ -92,6 +92,14 @@ mod tests {
     }
 
     #[test]
+    fn the_head_of_a_packet_is_enough() {
+        let mut lanes = Lanes::default();
+        let _ticket = lanes.enter(&packet(1, 1400)[..700]);
+        assert!(!lanes.may_pass(&packet(1, 60)));
+        assert!(lanes.may_pass(&packet(2, 60)));
+    }
+
+    #[test]
     fn flows_are_spread() {
         let mut lanes = Lanes::default();
         let _first = lanes.enter(&packet(0, 1400));

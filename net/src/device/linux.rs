@@ -13,10 +13,11 @@ pub(super) fn builder() -> DeviceBuilder {
         .offload(std::env::var_os(NO_OFFLOADS).is_none())
 }
 
-/// Which packets the interface takes several of in one write.
-pub(super) fn merge(device: &AsyncDevice) -> Option<Merge> {
-    device.tcp_gso().then(|| match device.udp_gso() {
-        true => Merge::TcpAndUdp,
-        false => Merge::Tcp,
-    })
+/// Packets of which protocols the interface takes several of in one write.
+pub(super) fn merge(device: &AsyncDevice) -> Merge {
+    match (device.tcp_gso(), device.udp_gso()) {
+        (false, _) => Merge::Nothing,
+        (true, false) => Merge::Tcp,
+        (true, true) => Merge::TcpAndUdp,
+    }
 }

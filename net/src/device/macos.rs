@@ -8,6 +8,6 @@ pub(super) fn builder() -> DeviceBuilder {
 }
 
 /// A utun interface takes one packet at a time.
-pub(super) const fn merge(_: &AsyncDevice) -> Option<Merge> {
-    None
+pub(super) const fn merge(_: &AsyncDevice) -> Merge {
+    Merge::Nothing
 }

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use super::Header;
 use super::flow::{Flow, addresses};
-use super::group::{Fit, Group};
+use super::group::{Fit, Group, MOST_SEGMENTS};
 use crate::Batch;
 
 /// Of which protocols the device takes super-packets.
@@ -44,6 +44,9 @@ struct Write {
 }
 
 impl Coalescer {
+    /// Ranges of a write at most.
+    pub const MOST_PIECES: usize = MOST_SEGMENTS as usize;
+
     pub fn new(merge: Merge) -> Self {
         Self {
             merge,

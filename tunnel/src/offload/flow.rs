@@ -30,25 +30,29 @@ impl Flow {
     /// one with IP options or extension headers, or one of another length than
     /// it says.
     pub(super) fn of(packet: &[u8]) -> Option<Self> {
+        let flow = Self::of_head(packet)?;
+        let length = match flow.family {
+            Family::V4 => get(packet, 2).into(),
+            Family::V6 => usize::from(get(packet, 4)) + usize::from(flow.family.header_length()),
+        };
+        (length == packet.len()).then_some(flow)
+    }
+
+    /// The same, but of a packet that may be cut short.
+    fn of_head(packet: &[u8]) -> Option<Self> {
         let family = Family::of(packet)?;
-        let start = usize::from(family.header_length());
-        let ports = *packet.get(start..)?.first_chunk()?;
+        let ports = *packet.get(family.header_length().into()..)?.first_chunk()?;
         let number = match family {
             Family::V4 => {
-                let is_plain = packet[0] == 0x45
-                    && usize::from(get(packet, 2)) == packet.len()
-                    && get(packet, V4_FRAGMENT) & !V4_DONT_FRAGMENT == 0;
+                let is_plain =
+                    packet[0] == 0x45 && get(packet, V4_FRAGMENT) & !V4_DONT_FRAGMENT == 0;
                 is_plain.then_some(packet[V4_PROTOCOL])?
             }
-            Family::V6 => {
-                let is_plain = usize::from(get(packet, 4)) == packet.len() - start;
-                is_plain.then_some(packet[V6_NEXT_HEADER])?
-            }
+            Family::V6 => packet[V6_NEXT_HEADER],
         };
-        let protocol = Protocol::of(number)?;
         Some(Self {
             family,
-            protocol,
+            protocol: Protocol::of(number)?,
             ports,
         })
     }
@@ -83,9 +87,9 @@ impl Flow {
 }
 
 /// What packets that must keep their order have in common: the addresses, and
-/// the ports if they are plain to see.
+/// the ports if they are plain to see. The head of a packet is enough.
 pub(crate) fn flow_of(packet: &[u8]) -> impl Hash + use<'_> {
-    let ports = Flow::of(packet).map(|flow| flow.ports);
+    let ports = Flow::of_head(packet).map(|flow| flow.ports);
     (addresses(packet), ports)
 }
 

@@ -168,4 +168,4 @@ impl Group {
 
 /// `UDP_GRO_CNT_MAX` of the kernel's `net/ipv4/udp_offload.c`; of TCP at a
 /// usual MTU fewer fill a packet.
-const MOST_SEGMENTS: u16 = 64;
+pub(super) const MOST_SEGMENTS: u16 = 64;

@@ -11,6 +11,9 @@ use dtap_net::device::{Device, MTU, Packets};
 use dtap_net::udp::{Datagrams, Udp};
 use dtap_tunnel::Batch;
 
+/// As dtap's driver has it.
+const QUANTUM: usize = 128 << 10;
+
 /// Makes an interface, says its name, and forwards until killed.
 pub(super) fn run(port: u16, to: SocketAddr) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
@@ -29,21 +32,25 @@ async fn forward(device: &mut Device, udp: &Udp, to: SocketAddr) -> io::Result<(
     let mut datagrams = Datagrams::default();
     let (mut leaving, mut arrived) = (Batch::new(), Batch::new());
     loop {
+        let mut busy = device.recv(&mut packets)?;
+        packets.take(QUANTUM, |packet| leaving.push((), packet));
+        send(udp, to, &leaving).await;
+        leaving.clear();
+        if !device.is_full() && udp.recv(&mut datagrams)? {
+            busy = true;
+            for (_, datagram) in datagrams.iter() {
+                arrived.push((), datagram);
+            }
+        }
+        device.send(&mut arrived);
+        device.flush(QUANTUM);
+        if busy || !packets.is_empty() || device.is_waiting() {
+            tokio::task::yield_now().await;
+            continue;
+        }
         tokio::select! {
-            received = device.recv(&mut packets) => {
-                received?;
-                packets.for_each(|packet| leaving.push((), packet));
-                send(udp, to, &leaving).await;
-                leaving.clear();
-            }
-            received = udp.recv(&mut datagrams) => {
-                received?;
-                for (_, datagram) in datagrams.iter() {
-                    arrived.push((), datagram);
-                }
-                device.send(&mut arrived).await;
-                arrived.clear();
-            }
+            ready = device.readable() => ready?,
+            ready = udp.readable() => ready?,
         }
     }
 }

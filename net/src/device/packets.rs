@@ -1,0 +1,127 @@
+//! What was read of a device and is still to be looked at.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use dtap_tunnel::offload::{Header, segment};
+use dtap_tunnel::{Lanes, Ticket};
+
+/// Packets that were read, in memory that is used again.
+///
+/// Reading on while long ones wait empties the kernel's queue, in which nobody
+/// could pass anybody.
+#[derive(Debug)]
+pub struct Packets {
+    /// A ring, but no read crosses its end.
+    memory: Vec<u8>,
+    /// Where the next read may begin.
+    end: usize,
+    passing: Vec<Read>,
+    waiting: VecDeque<(Read, Ticket)>,
+    lanes: Lanes,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Read {
+    header: Header,
+    range: Range<usize>,
+}
+
+/// Longer than any read, its header included.
+const LONGEST: usize = 65_536 + Header::LENGTH;
+/// Bytes of all reads. What TCP has on its way fits, mostly.
+const MEMORY: usize = 32 * LONGEST;
+
+impl Packets {
+    /// Memory for a read, if there is any.
+    pub(super) fn slot(&mut self) -> Option<&mut [u8]> {
+        self.end = match self.oldest() {
+            None => 0,
+            Some(oldest) if self.end >= oldest => {
+                if self.end + LONGEST <= self.memory.len() {
+                    self.end
+                } else if self.passing.is_empty() && LONGEST < oldest {
+                    0
+                } else {
+                    return None;
+                }
+            }
+            Some(oldest) if self.end + LONGEST < oldest => self.end,
+            Some(_) => return None,
+        };
+        self.memory.get_mut(self.end..self.end + LONGEST)
+    }
+
+    /// A read of `length` bytes is in the slot, behind `header_length` bytes
+    /// of header.
+    pub(super) fn push(&mut self, length: usize, header_length: usize) {
+        let bytes = &self.memory[self.end..self.end + length];
+        let Some((header, packet)) = bytes.split_at_checked(header_length) else {
+            return;
+        };
+        let header = header.first_chunk().map(Header::parse).unwrap_or_default();
+        let range = self.end + header_length..self.end + length;
+        let read = Read { header, range };
+        if self.lanes.may_pass(packet) {
+            self.passing.push(read);
+        } else {
+            let ticket = self.lanes.enter(packet);
+            self.waiting.push_back((read, ticket));
+        }
+        self.end += length;
+    }
+
+    /// Whether any still wait.
+    pub fn is_empty(&self) -> bool {
+        self.passing.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Takes the packets that do not wait, and those that do until they are
+    /// `most` bytes. Each is lent to `each`, who may write to it.
+    pub fn take(&mut self, most: usize, mut each: impl FnMut(&mut [u8])) {
+        let Self {
+            memory,
+            passing,
+            waiting,
+            lanes,
+            scratch,
+            ..
+        } = self;
+        let mut lend = |read: Read| {
+            let Read { header, range } = read;
+            if let Err(error) = segment(header, &mut memory[range], scratch, &mut each) {
+                tracing::trace!(%error, ?header, "drop: device gave a malformed packet");
+            }
+        };
+        passing.drain(..).for_each(&mut lend);
+        let mut taken = 0;
+        while taken < most
+            && let Some((read, ticket)) = waiting.pop_front()
+        {
+            taken += read.range.len();
+            lanes.leave(ticket);
+            lend(read);
+        }
+    }
+
+    /// Where the oldest read begins that is still needed.
+    fn oldest(&self) -> Option<usize> {
+        let waiting = self.waiting.front().map(|(read, _)| read);
+        let oldest = waiting.or_else(|| self.passing.first())?;
+        Some(oldest.range.start)
+    }
+}
+
+impl Default for Packets {
+    fn default() -> Self {
+        Self {
+            memory: vec![0; MEMORY],
+            end: 0,
+            passing: Vec::new(),
+            waiting: VecDeque::new(),
+            lanes: Lanes::default(),
+            scratch: Vec::new(),
+        }
+    }
+}
