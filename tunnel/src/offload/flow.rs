@@ -1,7 +1,8 @@
 use super::Merge;
 use super::protocol::{
     ACK, Family, PSH, Protocol, TCP_FLAGS, TCP_HEADER, TCP_OFFSET, UDP_CHECKSUM, UDP_HEADER,
-    UDP_LENGTH, V4_DONT_FRAGMENT, V4_FRAGMENT, V4_PROTOCOL, V6_NEXT_HEADER, get,
+    UDP_LENGTH, V4_DONT_FRAGMENT, V4_FRAGMENT, V4_LENGTH, V4_PROTOCOL, V6_LENGTH, V6_NEXT_HEADER,
+    get,
 };
 use crate::checksum::{fold, sum};
 
@@ -34,12 +35,12 @@ impl Flow {
         let number = match family {
             Family::V4 => {
                 let is_plain = packet[0] == 0x45
-                    && usize::from(get(packet, 2)) == packet.len()
+                    && usize::from(get(packet, V4_LENGTH)) == packet.len()
                     && get(packet, V4_FRAGMENT) & !V4_DONT_FRAGMENT == 0;
                 is_plain.then_some(packet[V4_PROTOCOL])?
             }
             Family::V6 => {
-                let is_plain = usize::from(get(packet, 4)) == packet.len() - start;
+                let is_plain = usize::from(get(packet, V6_LENGTH)) == packet.len() - start;
                 is_plain.then_some(packet[V6_NEXT_HEADER])?
             }
         };
@@ -89,9 +90,8 @@ pub(super) fn addresses(packet: &[u8]) -> Option<&[u8]> {
 fn tcp_header(transport: &[u8]) -> Option<usize> {
     let fixed: &[u8; TCP_HEADER] = transport.first_chunk()?;
     let length = usize::from(fixed[TCP_OFFSET] >> 4) * 4;
-    let is_data = length >= TCP_HEADER
-        && fixed[TCP_OFFSET] & 0x0f == 0
-        && matches!(fixed[TCP_FLAGS] & !PSH, ACK);
+    let is_data =
+        length >= TCP_HEADER && fixed[TCP_OFFSET] & 0x0f == 0 && fixed[TCP_FLAGS] & !PSH == ACK;
     is_data.then_some(length)
 }
 
