@@ -3,7 +3,8 @@ use std::hash::Hash;
 use super::Merge;
 use super::protocol::{
     ACK, Family, PSH, Protocol, TCP_FLAGS, TCP_HEADER, TCP_OFFSET, UDP_CHECKSUM, UDP_HEADER,
-    UDP_LENGTH, V4_DONT_FRAGMENT, V4_FRAGMENT, V4_PROTOCOL, V6_NEXT_HEADER, get,
+    UDP_LENGTH, V4_DONT_FRAGMENT, V4_FRAGMENT, V4_LENGTH, V4_PROTOCOL, V6_LENGTH, V6_NEXT_HEADER,
+    get,
 };
 use crate::checksum::{fold, sum};
 
@@ -32,8 +33,10 @@ impl Flow {
     pub(super) fn of(packet: &[u8]) -> Option<Self> {
         let flow = Self::of_head(packet)?;
         let length = match flow.family {
-            Family::V4 => get(packet, 2).into(),
-            Family::V6 => usize::from(get(packet, 4)) + usize::from(flow.family.header_length()),
+            Family::V4 => get(packet, V4_LENGTH).into(),
+            Family::V6 => {
+                usize::from(get(packet, V6_LENGTH)) + usize::from(flow.family.header_length())
+            }
         };
         (length == packet.len()).then_some(flow)
     }
@@ -102,9 +105,8 @@ pub(super) fn addresses(packet: &[u8]) -> Option<&[u8]> {
 fn tcp_header(transport: &[u8]) -> Option<usize> {
     let fixed: &[u8; TCP_HEADER] = transport.first_chunk()?;
     let length = usize::from(fixed[TCP_OFFSET] >> 4) * 4;
-    let is_data = length >= TCP_HEADER
-        && fixed[TCP_OFFSET] & 0x0f == 0
-        && matches!(fixed[TCP_FLAGS] & !PSH, ACK);
+    let is_data =
+        length >= TCP_HEADER && fixed[TCP_OFFSET] & 0x0f == 0 && fixed[TCP_FLAGS] & !PSH == ACK;
     is_data.then_some(length)
 }
 

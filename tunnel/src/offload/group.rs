@@ -37,6 +37,7 @@ pub(super) enum Fit {
     Apart {
         is_intact: bool,
     },
+    /// A checksum is wrong; so it is written alone.
     Corrupt,
 }
 
@@ -64,8 +65,7 @@ impl Group {
     }
 
     pub(super) fn is_of(&self, flow: Flow, packet: &[u8], bytes: &[u8]) -> bool {
-        let addresses = self.flow.family.addresses();
-        self.flow == flow && packet[addresses.clone()] == self.first(bytes)[addresses]
+        self.flow == flow && flow.family.has_same_addresses(packet, self.first(bytes))
     }
 
     /// Whether a packet that has these addresses may belong to it.

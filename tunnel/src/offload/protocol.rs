@@ -40,16 +40,29 @@ impl Family {
         }
     }
 
+    /// Whether two packets of this family have both addresses in common.
+    pub(super) fn has_same_addresses(self, one: &[u8], other: &[u8]) -> bool {
+        // Of known lengths, as comparing others costs a call.
+        match self {
+            Self::V4 => one[12..20] == other[12..20],
+            Self::V6 => one[8..40] == other[8..40],
+        }
+    }
+
     /// Makes an IP header tell its packet's length, in bytes and header
     /// included.
     pub(super) fn set_length(self, header: &mut [u8], length: u16) {
         match self {
             Self::V4 => {
-                put(header, 2, length);
+                put(header, V4_LENGTH, length);
                 put(header, V4_CHECKSUM, 0);
                 put(header, V4_CHECKSUM, !sum(header));
             }
-            Self::V6 => put(header, 4, length.saturating_sub(self.header_length())),
+            Self::V6 => put(
+                header,
+                V6_LENGTH,
+                length.saturating_sub(self.header_length()),
+            ),
         }
     }
 
@@ -104,12 +117,16 @@ pub(super) fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }
 
+/// Of header and payload.
+pub(super) const V4_LENGTH: usize = 2;
 pub(super) const V4_ID: usize = 4;
 /// Of reserved bit, DF, MF and the fragment's offset.
 pub(super) const V4_FRAGMENT: usize = 6;
 pub(super) const V4_DONT_FRAGMENT: u16 = 0x4000;
 pub(super) const V4_PROTOCOL: usize = 9;
 const V4_CHECKSUM: usize = 10;
+/// Of extension headers and payload.
+pub(super) const V6_LENGTH: usize = 4;
 pub(super) const V6_NEXT_HEADER: usize = 6;
 
 pub(super) const TCP_SEQUENCE: usize = 4;

@@ -41,7 +41,9 @@ pub fn segment(
     scratch.extend_from_slice(&packet[..headers]);
     let mut at = headers;
     for index in 0.. {
-        let end = packet.len().min(at + super_packet.segment_length);
+        let end = packet
+            .len()
+            .min(at + usize::from(super_packet.segment_length));
         let is_last = end == packet.len();
         let segment = &mut packet[at - headers..end];
         segment[..headers].copy_from_slice(scratch);
@@ -64,7 +66,7 @@ struct SuperPacket {
     transport: usize,
     /// Bytes of all headers together.
     headers: usize,
-    segment_length: usize,
+    segment_length: u16,
     /// The sum of the pseudo header but for the length.
     pseudo_header: u64,
 }
@@ -94,7 +96,7 @@ impl SuperPacket {
             protocol,
             transport,
             headers,
-            segment_length: header.segment_length.into(),
+            segment_length: header.segment_length,
             // Taken from the packet and not computed, as behind a routing
             // header it is that of another destination.
             pseudo_header: u64::from(pseudo_header) + u64::from(!(length - header.checksum_start)),
@@ -125,7 +127,7 @@ impl SuperPacket {
 
     /// As the kernel's `tcp_gso_segment`.
     fn finish_tcp(&self, tcp: &mut [u8], index: u16, is_last: bool) {
-        let behind = u32::from(index).wrapping_mul(self.segment_length as u32);
+        let behind = u32::from(index) * u32::from(self.segment_length);
         let sequence = get_u32(tcp, TCP_SEQUENCE).wrapping_add(behind);
         put_u32(tcp, TCP_SEQUENCE, sequence);
         if !is_last {
