@@ -149,3 +149,32 @@ impl std::fmt::Debug for Device {
         f.debug_tuple("Device").field(&self.name).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// A UDP packet that is known again.
+    pub(super) fn packet(flow: u16, length: u16, number: u32) -> Vec<u8> {
+        let mut packet = vec![number.to_ne_bytes()[0]; length.into()];
+        packet[..20].fill(0);
+        packet[0] = 0x45;
+        packet[2..4].copy_from_slice(&length.to_be_bytes());
+        packet[9] = 17;
+        packet[20..22].copy_from_slice(&flow.to_be_bytes());
+        packet[22..28].fill(0);
+        packet[28..32].copy_from_slice(&number.to_be_bytes());
+        packet
+    }
+
+    /// Flow and number of a packet that nobody has damaged.
+    pub(super) fn number_of(packet: &[u8]) -> (u16, u32) {
+        let flow = u16::from_be_bytes([packet[20], packet[21]]);
+        let number: &[u8; 4] = packet[28..].first_chunk().unwrap();
+        let number = u32::from_be_bytes(*number);
+        assert!(
+            packet[32..]
+                .iter()
+                .all(|byte| *byte == number.to_ne_bytes()[0])
+        );
+        (flow, number)
+    }
+}

@@ -125,3 +125,71 @@ impl Default for Packets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::device::tests::{number_of, packet};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_packet_comes_out_whole_and_flows_keep_their_order(
+            rounds in prop::collection::vec(
+                (prop::collection::vec((0..6u16, 40..60_000u16), 0..40), 0..300_000usize),
+                1..20,
+            ),
+        ) {
+            let mut packets = Packets::default();
+            let mut given = 0;
+            let mut taken = BTreeMap::<u16, Vec<u32>>::new();
+            let mut take = |packets: &mut Packets, most| {
+                packets.take(most, |packet| {
+                    let (flow, number) = number_of(packet);
+                    taken.entry(flow).or_default().push(number);
+                });
+            };
+            for (reads, most) in rounds {
+                for (flow, length) in reads {
+                    let Some(slot) = packets.slot() else { break };
+                    let read = packet(flow, length, given);
+                    slot[Header::LENGTH..][..read.len()].copy_from_slice(&read);
+                    slot[..Header::LENGTH].fill(0);
+                    packets.push(Header::LENGTH + read.len(), Header::LENGTH);
+                    given += 1;
+                }
+                take(&mut packets, most);
+            }
+            take(&mut packets, usize::MAX);
+            prop_assert!(packets.is_empty());
+            prop_assert_eq!(taken.values().map(Vec::len).sum::<usize>(), given as usize);
+            prop_assert!(taken.values().all(|numbers| numbers.is_sorted()));
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_waits_is_passed() {
+        let mut packets = Packets::default();
+        let mut push = |packets: &mut Packets, flow, length| {
+            let read = packet(flow, length, 0);
+            let slot = packets.slot()?;
+            slot[..read.len()].copy_from_slice(&read);
+            packets.push(read.len(), 0);
+            Some(())
+        };
+        let fits = (0..1000).take_while(|_| push(&mut packets, 1, 60_000).is_some());
+        assert!((31..=34).contains(&fits.count()));
+        packets.take(60_000, |_| {});
+        packets.take(60_000, |_| {});
+        push(&mut packets, 2, 60).unwrap();
+        let mut first = None;
+        packets.take(1, |packet| {
+            first.get_or_insert(packet.len());
+        });
+        assert_eq!(first, Some(60));
+    }
+}

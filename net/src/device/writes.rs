@@ -131,3 +131,67 @@ impl Writes {
 
 /// Batches whose memory is kept while nothing waits.
 const MOST_SPARE: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::device::tests::{number_of, packet};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_packet_is_written_and_flows_keep_their_order(
+            batches in prop::collection::vec(
+                (prop::collection::vec((0..6u16, 40..1400u16), 0..100), 0..200_000usize),
+                1..20,
+            ),
+        ) {
+            let mut writes = Writes::new(Merge::Nothing);
+            let mut given = 0;
+            let mut written = BTreeMap::<u16, Vec<u32>>::new();
+            let mut write = |_: Header, bytes: &[u8], pieces: &[Range<usize>]| {
+                let [piece] = pieces else { panic!("nothing was to be merged") };
+                let (flow, number) = number_of(&bytes[piece.clone()]);
+                written.entry(flow).or_default().push(number);
+            };
+            let mut batch = Batch::new();
+            for (packets, most) in batches {
+                for (flow, length) in packets {
+                    batch.push((), &packet(flow, length, given));
+                    given += 1;
+                }
+                writes.push(&mut batch, &mut write);
+                prop_assert!(batch.is_empty());
+                writes.pop(most, &mut write);
+            }
+            writes.pop(usize::MAX, &mut write);
+            prop_assert!(writes.is_empty());
+            prop_assert_eq!(writes.bytes, 0);
+            prop_assert_eq!(written.values().map(Vec::len).sum::<usize>(), given as usize);
+            prop_assert!(written.values().all(|numbers| numbers.is_sorted()));
+        }
+    }
+
+    #[test]
+    fn short_packets_pass_and_the_memory_is_bounded() {
+        let mut writes = Writes::new(Merge::Tcp);
+        let mut batch = Batch::new();
+        while !writes.is_full() {
+            batch.push((), &packet(1, 1400, 0));
+            writes.push(&mut batch, |_, _, _| panic!("it should wait"));
+        }
+        batch.push((), &packet(1, 60, 0));
+        batch.push((), &packet(2, 60, 0));
+        let mut passed = Vec::new();
+        writes.push(&mut batch, |_, bytes, pieces| {
+            passed.push(number_of(&bytes[pieces[0].clone()]).0);
+        });
+        assert_eq!(passed, [2]);
+        writes.pop(MOST, |_, _, _| {});
+        assert!(!writes.is_full());
+    }
+}
