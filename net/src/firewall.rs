@@ -22,6 +22,7 @@ use crate::announcements::Announcements;
 use crate::netlink::{Socket, subscribe};
 use legacy::Filter;
 use plan::Change;
+pub use ruleset::Handover;
 
 mod codec;
 mod expression;
@@ -49,15 +50,19 @@ pub struct FirewallConfig {
     pub excluded: BTreeSet<IpAddr>,
     /// Interfaces by which containers answer the VM only: they see its address there.
     pub footholds: BTreeSet<String>,
+    /// Those of them on bridges that are closed to IPv6.
+    pub handovers: BTreeSet<Handover>,
 }
 
-/// The owner of the table `inet dtap` and of the accepts in the tables of others.
+/// The owner of the tables `inet dtap` and `netdev dtap`, and of the accepts in the tables of others.
 #[derive(Debug)]
 pub struct Firewall {
     /// See [`XTABLES_LOCK`](dtap_tunnel::session::XTABLES_LOCK).
     lock: PathBuf,
     intact: Option<Intact>,
     legacy: Filter,
+    /// Why there are no handovers.
+    closed: Option<String>,
 }
 
 /// What was last found in place, and in which generation of the ruleset.
@@ -80,20 +85,21 @@ impl Firewall {
             lock: lock.to_owned(),
             intact: None,
             legacy: Filter::Elsewhere,
+            closed: None,
         })
     }
 
     /// Makes the ruleset what `config` says, wherever it differs, in one transaction. Costs one
     /// question to the kernel while nobody has changed any ruleset since the last call, and a look
-    /// at each legacy table that is there. Those may have to be left alone, which is
-    /// no error: see [`Self::obstructed`].
+    /// at each legacy table that is there. Those may have to be left alone, and a kernel may know
+    /// no handover, which is no error: see [`Self::obstructed`] and [`Self::closed`].
     ///
     /// # Errors
     /// `InvalidInput` for a name no interface can have; what the kernel refuses, with everything
     /// left as it was.
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
-        let settled = self.settle(config)?;
+        let settled = self.settle_with_handovers(config)?;
         let legacy = legacy::set(&config.interface, &self.lock, || settled.has_docker);
         if let Filter::Obstructed(obstacle) = &legacy
             && self.obstructed() != Some(obstacle)
@@ -111,6 +117,11 @@ impl Firewall {
             Filter::Obstructed(obstacle) => Some(obstacle),
             Filter::Elsewhere | Filter::Writable => None,
         }
+    }
+
+    /// Why the last [`Self::set`] made none of the handovers, so that no answers get past those bridges.
+    pub fn closed(&self) -> Option<&str> {
+        self.closed.as_deref()
     }
 
     /// Whether something that [`Self::set`] has made can be changed by others without a word from
@@ -156,6 +167,25 @@ impl Firewall {
             tracing::warn!(%error, "rules of an earlier run stay");
         }
         settle(&mut open()?, plan::clear).map(|_| ())
+    }
+
+    /// Of a kernel without ingress hooks, or a bridge that has just gone, other networks know nothing.
+    fn settle_with_handovers(&mut self, config: &FirewallConfig) -> io::Result<Settled> {
+        let before = self.closed.take();
+        let error = match self.settle(config) {
+            Err(error) if !config.handovers.is_empty() => error.to_string(),
+            outcome => return outcome,
+        };
+        let rest = FirewallConfig {
+            handovers: BTreeSet::new(),
+            ..config.clone()
+        };
+        let settled = self.settle(&rest)?;
+        if before.as_ref() != Some(&error) {
+            tracing::warn!(error, "no handovers");
+        }
+        self.closed = Some(error);
+        Ok(settled)
     }
 
     fn settle(&mut self, config: &FirewallConfig) -> io::Result<Settled> {
@@ -272,7 +302,10 @@ fn step(
 fn validate(config: &FirewallConfig) -> io::Result<()> {
     let bridges = config.attached.iter().chain(&config.outward);
     let bridges = bridges.map(|(_, bridge)| bridge);
-    for name in bridges.chain(&config.footholds).chain([&config.interface]) {
+    let handovers = config.handovers.iter();
+    let handovers = handovers.flat_map(|it| [&it.bridge, &it.foothold]);
+    let own = config.footholds.iter().chain([&config.interface]);
+    for name in bridges.chain(handovers).chain(own) {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(['\0', '/']) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

@@ -44,12 +44,20 @@ pub enum Foothold {
     },
 }
 
-/// Makes these footholds the only ones. Gives, in their order, the interface that packets to and
-/// from the containers pass, or why there is none; the others stand nevertheless.
+/// The interface that packets to and from the containers pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    pub interface: String,
+    /// Its hardware address, if it is ours and has one.
+    pub hardware: Option<[u8; 6]>,
+}
+
+/// Makes these footholds the only ones. Gives the passages in their order, or why there is none;
+/// the others stand nevertheless.
 ///
 /// # Errors
 /// The kernel refused to list what it has, or to remove what is not wanted any more.
-pub fn set(wanted: &[Foothold]) -> io::Result<Vec<io::Result<String>>> {
+pub fn set(wanted: &[Foothold]) -> io::Result<Vec<io::Result<Passage>>> {
     let mut ground = Ground::survey()?;
     let outcomes = wanted
         .iter()
@@ -88,7 +96,7 @@ impl Ground {
         })
     }
 
-    fn stand(&mut self, foothold: &Foothold) -> io::Result<String> {
+    fn stand(&mut self, foothold: &Foothold) -> io::Result<Passage> {
         match foothold {
             Foothold::Sibling {
                 parent,
@@ -101,7 +109,10 @@ impl Ground {
                 for destination in destinations {
                     self.lead(*destination, Target::Interface(link.index), Some(source))?;
                 }
-                Ok(link.name)
+                Ok(Passage {
+                    interface: link.name,
+                    hardware: link.hardware,
+                })
             }
             Foothold::Hop {
                 destination,
@@ -113,7 +124,10 @@ impl Ground {
                     address: *address,
                 };
                 self.lead(*destination, target, None)?;
-                Ok(interface.clone())
+                Ok(Passage {
+                    interface: interface.clone(),
+                    hardware: None,
+                })
             }
         }
     }

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used)]
 //! The firewall against the real kernel, in namespaces of its own, as `nft` and `iptables` list it.
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use dtap_net::firewall::{Firewall, FirewallConfig, FirewallWatch};
+use dtap_net::firewall::{Firewall, FirewallConfig, FirewallWatch, Handover};
 use dtap_tunnel::session::XTABLES_LOCK;
 use namespace::{isolated, output, sh};
 use tokio::time::timeout;
@@ -27,6 +29,62 @@ fn the_table_is_the_documented_one() {
         output("nft list table inet dtap"),
         include_str!("../src/firewall/table.nft")
     );
+}
+
+#[test]
+fn the_table_of_handovers_is_the_documented_one() {
+    if !isolated() {
+        return;
+    }
+    sh("ip link add br-x type bridge");
+    let mut firewall = firewall(&handed_over());
+    assert_eq!(
+        output("nft list table netdev dtap"),
+        include_str!("../src/firewall/handovers.nft")
+    );
+    let ruleset = || output("nft -a list ruleset");
+    let before = ruleset();
+    firewall.set(&handed_over()).unwrap();
+    assert_eq!(ruleset(), before, "an intact table is left alone");
+
+    sh("nft flush table netdev dtap");
+    firewall.set(&handed_over()).unwrap();
+    assert!(output("nft list table netdev dtap").contains("fd75::2"));
+
+    firewall.set(&config(&[], &[])).unwrap();
+    assert_eq!(output("nft list tables netdev"), "");
+
+    firewall.set(&handed_over()).unwrap();
+    Firewall::sweep(XTABLES_LOCK.as_ref()).unwrap();
+    assert_eq!(output("nft list ruleset"), "");
+}
+
+#[test]
+fn a_refused_handover_costs_nobody_else_anything() {
+    if !isolated() {
+        return;
+    }
+    sh("ip link add br-x type bridge");
+    let mut owner = Command::new("nft")
+        .arg("-i")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let commands = owner.stdin.as_mut().unwrap();
+    writeln!(commands, "add table netdev dtap {{ flags owner; }}").unwrap();
+    while !output("nft list tables").contains("netdev dtap") {
+        thread::yield_now();
+    }
+    let mut firewall = firewall(&handed_over());
+    assert!(firewall.closed().unwrap().contains("change the ruleset"));
+    assert!(output("nft list set inet dtap attached6").contains("dtaps0"));
+
+    drop(owner.stdin.take());
+    owner.wait().unwrap();
+    firewall.set(&handed_over()).unwrap();
+    assert_eq!(firewall.closed(), None);
+    assert!(output("nft list table netdev dtap").contains("fd75::2"));
 }
 
 #[test]
@@ -288,6 +346,18 @@ fn a_name_no_interface_can_have_is_refused() {
 
 fn lock() -> &'static Path {
     Path::new(XTABLES_LOCK)
+}
+
+fn handed_over() -> FirewallConfig {
+    let handover = Handover {
+        bridge: "br-x".to_owned(),
+        foothold: "dtaps0".to_owned(),
+        hardware: [2, 0, 0, 0, 0, 10],
+    };
+    FirewallConfig {
+        handovers: [handover].into(),
+        ..config(&[("10.75.0.2", "dtaps0"), ("fd75::2", "dtaps0")], &[])
+    }
 }
 
 fn firewall(config: &FirewallConfig) -> Firewall {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::SocketAddrV6;
 
-use dtap_net::firewall::{Firewall, FirewallConfig};
+use dtap_net::firewall::{Firewall, FirewallConfig, Handover};
 use dtap_net::foothold::{self, Foothold};
 use dtap_tunnel::session::{SiblingKind, XTABLES_LOCK};
 use namespace::{Namespace, isolated, output, sh};
@@ -23,7 +23,7 @@ fn a_macvlan_neighbour_is_reached_by_the_subnets_network_address() {
     let container = lan();
     assert!(!pings("10.50.0.7"));
     let outcomes = foothold::set(&[beside("eth1", "10.50.0.0/24", &["10.50.0.0/24"])]).unwrap();
-    assert_eq!(outcomes[0].as_ref().unwrap(), "dtaps0");
+    assert_eq!(outcomes[0].as_ref().unwrap().interface, "dtaps0");
     assert_eq!(
         output("ip -o address show dev dtaps0 scope global | grep -o 'inet [^ ]*'"),
         "inet 10.50.0.0/32\n"
@@ -94,6 +94,75 @@ fn a_bridge_without_an_address_is_a_parent_too() {
     foothold::set(&[beside("br-x", "172.30.1.0/24", &["172.30.1.0/24"])]).unwrap();
     assert!(pings("172.30.1.1"));
     assert_eq!(output("ip -o -4 address show dev br-x"), "");
+    Firewall::new(XTABLES_LOCK.as_ref())
+        .unwrap()
+        .set(&for_the_tunnel())
+        .unwrap();
+    assert!(!container.run(|| pings("172.30.1.0")));
+    assert!(!pings("172.30.1.1"));
+}
+
+/// As Docker makes it for `gateway_mode_ipv6=isolated`, with a host behind the tunnel.
+#[test]
+fn a_bridge_that_is_closed_to_ipv6_is_got_past() {
+    if !isolated() {
+        return;
+    }
+    let [container, host] = [(); 2].map(|()| Namespace::new());
+    sh(&format!(
+        "ip link add br-x up type bridge
+        echo 1 > /proc/sys/net/ipv6/conf/br-x/disable_ipv6
+        ip link add port up master br-x type veth peer name eth0 netns {}
+        ip link add dtap0 mtu 1420 up type veth peer name eth0 netns {}
+        ip address add fd75::1/64 dev dtap0 nodad",
+        container.thread, host.thread
+    ));
+    // A router would have the subnet's network address itself (RFC 4291, section 2.6.1).
+    container.sh("echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
+        ip address add fd00:1::7/64 dev eth0 nodad
+        ip link set eth0 up");
+    host.sh("ip address add fd75::2/64 dev eth0 nodad
+        ip link set eth0 mtu 1420 up
+        ip -6 route add default via fd75::1");
+    let outcomes = foothold::set(&[beside("br-x", "fd00:1::/64", &["fd00:1::/64"])]).unwrap();
+    let passage = outcomes[0].as_ref().unwrap();
+    let attached = FirewallConfig {
+        attached: ["br-x", "dtaps0"]
+            .map(|it| ("fd75::2".parse().unwrap(), it.to_owned()))
+            .into(),
+        ..for_the_tunnel()
+    };
+    let reaches = || host.run(|| pings("fd00:1::7"));
+    let mut firewall = Firewall::new(XTABLES_LOCK.as_ref()).unwrap();
+    for filtered in ["0", "1"] {
+        sh(&format!(
+            "echo {filtered} > /proc/sys/net/bridge/bridge-nf-call-ip6tables"
+        ));
+        firewall.set(&attached).unwrap();
+        if filtered == "0" {
+            // Nothing is in the way, and a new link loses its first packets.
+            host.sh("ping -q -c1 -w10 fd00:1::7");
+        } else {
+            assert!(!reaches(), "the bridge drops the answers");
+        }
+        firewall
+            .set(&FirewallConfig {
+                handovers: BTreeSet::from([Handover {
+                    bridge: "br-x".to_owned(),
+                    foothold: passage.interface.clone(),
+                    hardware: passage.hardware.unwrap(),
+                }]),
+                ..attached.clone()
+            })
+            .unwrap();
+        assert!(reaches(), "bridge-nf-call-ip6tables {filtered}");
+        sh("ip -6 neighbour flush dev dtaps0");
+        assert!(reaches(), "neighbours are found again");
+    }
+    let asks = |namespace: &Namespace, to: &'static str| namespace.run(move || pings(to));
+    assert!(!asks(&container, "fd00:1::"), "only the tunnel is answered");
+    assert!(!pings("fd00:1::7"), "only the tunnel may ask");
+    assert_eq!(output("ip -6 address show dev br-x"), "");
 }
 
 #[test]
@@ -211,7 +280,7 @@ fn next_hops_are_routes_and_follow_their_addresses() {
         hop("fd00:1::2/128", "fd00:19::3"),
     ];
     let outcomes = foothold::set(&hops).unwrap();
-    assert_eq!(outcomes[0].as_ref().unwrap(), "gw");
+    assert_eq!(outcomes[0].as_ref().unwrap().interface, "gw");
     let routes = || output("ip route show proto 76; ip -6 route show proto 76 | cut -d' ' -f1-3");
     assert_eq!(
         routes(),
@@ -276,15 +345,19 @@ fn a_foothold_is_for_the_tunnel_alone() {
     );
     Firewall::new(XTABLES_LOCK.as_ref())
         .unwrap()
-        .set(&FirewallConfig {
-            interface: "dtap0".to_owned(),
-            footholds: BTreeSet::from(["dtaps0".to_owned()]),
-            ..FirewallConfig::default()
-        })
+        .set(&for_the_tunnel())
         .unwrap();
     assert!(!reaches(&other, "10.50.0.7"));
     assert!(!reaches(&container, "10.50.0.0"));
     assert!(!pings("10.50.0.7"));
+}
+
+fn for_the_tunnel() -> FirewallConfig {
+    FirewallConfig {
+        interface: "dtap0".to_owned(),
+        footholds: BTreeSet::from(["dtaps0".to_owned()]),
+        ..FirewallConfig::default()
+    }
 }
 
 /// A container on a macvlan interface of `eth1`.

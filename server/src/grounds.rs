@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
-use dtap_net::foothold::{self, Foothold};
+use dtap_net::firewall::Handover;
+use dtap_net::foothold::{self, Foothold, Passage};
 use dtap_tunnel::session::{Access, Attachment, SiblingKind};
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
@@ -23,6 +24,8 @@ pub(crate) struct Grounds {
     pub(crate) exits: BTreeMap<String, Exits>,
     /// Interfaces by which containers answer this machine only.
     pub(crate) footholds: BTreeSet<String>,
+    /// Those of them on bridges that are closed to IPv6, by the network's ID.
+    pub(crate) handovers: BTreeMap<String, BTreeSet<Handover>>,
     pub(crate) problems: Problems,
 }
 
@@ -50,7 +53,7 @@ impl Grounds {
         let outcomes = foothold::set(&wanted).context("set addresses and routes on networks")?;
         for ((attachment, foothold), outcome) in owners.into_iter().zip(wanted).zip(outcomes) {
             match outcome {
-                Ok(interface) => grounds.pass(attachment, interface, &foothold),
+                Ok(passage) => grounds.pass(attachment, passage, &foothold),
                 Err(error) => grounds.fail(attachment, error.to_string()),
             }
         }
@@ -78,10 +81,22 @@ impl Grounds {
         }
     }
 
-    fn pass(&mut self, attachment: &Attachment, interface: String, foothold: &Foothold) {
+    fn pass(&mut self, attachment: &Attachment, passage: Passage, foothold: &Foothold) {
+        let interface = passage.interface;
         match foothold {
-            Foothold::Sibling { .. } => {
+            Foothold::Sibling { parent, subnet, .. } => {
                 self.footholds.insert(interface.clone());
+                if let Access::Bridge { .. } = attachment.access
+                    && let IpNet::V6(_) = subnet
+                    && let Some(hardware) = passage.hardware
+                {
+                    let handovers = self.handovers.entry(attachment.id.clone()).or_default();
+                    handovers.insert(Handover {
+                        bridge: parent.clone(),
+                        foothold: interface.clone(),
+                        hardware,
+                    });
+                }
                 let passed = self.passed.entry(attachment.id.clone()).or_default();
                 passed.insert(interface);
             }

@@ -56,6 +56,15 @@ impl Kernel {
             let all = attachments.map(|it| (it.id.clone(), reason.clone()));
             grounds.problems.extend(all);
         }
+        if let Some(error) = self.firewall.closed() {
+            let reason = format!(
+                "its bridge is closed to IPv6, and the engine's kernel hands no answers past it: \
+                 {error}; without its IPv6 subnet (--exclude) it is reachable"
+            );
+            let closed = grounds.handovers.keys();
+            let closed = closed.map(|id| (id.clone(), reason.clone()));
+            grounds.problems.extend(closed);
+        }
         Ok(grounds.problems)
     }
 
@@ -130,6 +139,7 @@ fn firewall(
     let mut config = FirewallConfig {
         interface: interface.to_owned(),
         footholds: grounds.footholds.clone(),
+        handovers: grounds.handovers.values().flatten().cloned().collect(),
         ..FirewallConfig::default()
     };
     for client in clients.values() {

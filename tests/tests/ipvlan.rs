@@ -35,7 +35,7 @@ fn an_ipvlan_neighbour_is_reached_in_every_mode() -> Result<()> {
         ensure!(pings() == [false, false], "{mode}: already reached");
         let outcomes = foothold::set(&lan.footholds(kind))?;
         for outcome in outcomes {
-            ensure!(outcome?.starts_with("dtaps"));
+            ensure!(outcome?.interface.starts_with("dtaps"));
         }
         let made = output("ip -d -o link show type ipvlan")?;
         let ours = made.lines().filter(|line| line.contains("dtaps"));

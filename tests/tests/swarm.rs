@@ -77,6 +77,12 @@ fn no_leg_is_started_for_containers_of_the_own_node() -> Result<()> {
     is_reached(&lab, &web)?;
     let host = client.field("host_address");
     assert_eq!(peer(&lab, web.addresses[0])?, host, "it sees the host");
+    let echo = lab.mac_namespace().enter(EchoServer::start)??;
+    let host: IpAddr = host.parse()?;
+    Inside::of(&lab, &web)?.enter(|| {
+        udp_echoes(echo.at(host), 1000)?;
+        tcp_echoes(echo.at(host), 100_000)
+    })?;
     lab.docker(&["network", "create", "plain"])?;
     let both = lab.container("both", &["--network", "ov"])?;
     lab.docker(&["network", "connect", "plain", "both"])?;

@@ -24,21 +24,11 @@ pub(super) fn is_bare(network: &Network, subnet: IpNet) -> bool {
 }
 
 /// Why a subnet of a bridge network cannot be reached, if so.
-///
-/// Docker disables IPv6 on a bridge without an IPv6 address. `br_netfilter` hands replies to a masqueraded address to
-/// the bridge itself (the kernel's `br_nf_pre_routing_finish_ipv6`), and so to nobody; without masquerade the
-/// container, which has no gateway, does not reply.
 pub(super) fn obstacle(network: &Network, subnet: IpNet, reach: Reach) -> Option<String> {
-    if !is_bare(network, subnet) {
-        return None;
-    }
-    match (reach, subnet) {
-        (Reach::Direct, _) => Some(format!(
+    match reach {
+        Reach::Direct if is_bare(network, subnet) => Some(format!(
             "{subnet} has no address on its bridge: this host itself has no way to its containers"
         )),
-        (Reach::Tunnel, IpNet::V6(_)) => Some(format!(
-            "{subnet} is isolated: its bridge is closed to IPv6"
-        )),
-        (Reach::Tunnel, IpNet::V4(_)) => None,
+        Reach::Direct | Reach::Tunnel => None,
     }
 }

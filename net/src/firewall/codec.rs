@@ -73,6 +73,11 @@ pub(super) fn encode<Prev: Pusher>(
                 .end_nested()
                 .end_nested()
         }
+        Expression::Value { value, to } => {
+            let immediate = element.nested_data_immediate().push_dreg(*to);
+            let data = immediate.nested_data().push_value(value).end_nested();
+            data.end_nested().end_nested()
+        }
         Expression::Bitwise {
             register,
             mask,
@@ -185,7 +190,13 @@ fn decode_one(data: &ExprOps<'_>) -> Option<Expression> {
         }),
         ExprOps::Counter(_) => Some(Expression::Counter),
         ExprOps::Immediate(immediate) => {
-            let verdict = immediate.get_data().ok()?.get_verdict().ok()?;
+            let data = immediate.get_data().ok()?;
+            let Ok(verdict) = data.get_verdict() else {
+                return Some(Expression::Value {
+                    value: bytes(&data)?,
+                    to: immediate.get_dreg().ok()?,
+                });
+            };
             verdict
                 .get_chain()
                 .is_err()

@@ -8,6 +8,8 @@ use crate::foothold;
 
 use super::ruleset::{Direction, Family, Set, Statement};
 
+mod link;
+
 /// One instruction. Registers are in the kernel's numbering.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Expression {
@@ -32,6 +34,11 @@ pub(super) enum Expression {
         field: Field,
         from: u32,
         checksum: Checksum,
+    },
+    /// A constant.
+    Value {
+        value: Vec<u8>,
+        to: u32,
     },
     Bitwise {
         register: u32,
@@ -164,7 +171,9 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             },
             equal(foothold::PREFIX.as_bytes().to_vec()),
         ],
-        Statement::RouterAdvertisement => vec![
+        Statement::To(address) => link::to(*address),
+        Statement::HandTo(hardware) => link::hand_to(*hardware),
+        Statement::Discovery(message) => vec![
             Expression::Meta {
                 key: MetaKeys::L4Proto as u32,
                 to: REG_1,
@@ -174,10 +183,10 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
                 field: ICMP_TYPE,
                 to: REG_1,
             },
-            equal(vec![ROUTER_ADVERTISEMENT]),
+            equal(vec![*message as u8]),
         ],
         Statement::Established => tracked_as(CT_ESTABLISHED | CT_RELATED),
-        Statement::New => tracked_as(CT_NEW),
+        Statement::Unknown => tracked_as(CT_INVALID | CT_NEW),
         Statement::KeepSource(family) => {
             let field = match family {
                 Family::V4 => SOURCE_4,
@@ -364,8 +373,6 @@ const ICMP_TYPE: Field = Field {
 };
 const NETWORK: u32 = PayloadBase::NetworkHeader as u32;
 const IPV4_CHECKSUM: u32 = 10;
-/// RFC 4861, section 4.2.
-const ROUTER_ADVERTISEMENT: u8 = 134;
 
 const REG_1: u32 = Registers::Reg1 as u32;
 /// The parts of a concatenation stand in adjacent 32-bit registers: after an IPv4 address comes the
@@ -375,6 +382,7 @@ const REG_32_1: u32 = Registers::Reg3201 as u32;
 const REG_2: u32 = Registers::Reg2 as u32;
 
 /// `NF_CT_STATE_BIT` of `enum ip_conntrack_info` in the kernel's `nf_conntrack_common.h`.
+const CT_INVALID: u32 = 1;
 const CT_ESTABLISHED: u32 = 1 << 1;
 const CT_RELATED: u32 = 1 << 2;
 const CT_NEW: u32 = 1 << 3;

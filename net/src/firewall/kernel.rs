@@ -12,7 +12,7 @@ use netlink_bindings::nftables::{
 use super::codec;
 use super::expression;
 use super::plan::{Base, Chain, ChainId, Change, INET, Rule, Snapshot, Table};
-use super::ruleset::{self, Ruleset, Set, Statement, TABLE};
+use super::ruleset::{self, Ruleset, Set, Statement, TABLE, TableFamily};
 use crate::netlink::Socket;
 
 /// The ruleset as it is now. If its generation is the current one when a transaction begins, it was
@@ -83,7 +83,7 @@ impl Batch {
     fn push(&mut self, change: &Change) {
         match change {
             Change::ReplaceTable(ruleset, elements) => self.replace_table(ruleset, elements),
-            Change::DeleteTable => self.delete_table(),
+            Change::DeleteTable(family) => self.delete_table(*family),
             Change::AddElements(set, keys) => self.add_elements(*set, keys),
             Change::DeleteElements(set, keys) => self.delete_elements(*set, keys),
             Change::InsertAccept(chain, rule) => {
@@ -101,16 +101,16 @@ impl Batch {
 
     /// Deleting what may not exist is an error: so it is created first.
     fn replace_table(&mut self, ruleset: &Ruleset, elements: &BTreeMap<Set, BTreeSet<Vec<u8>>>) {
-        self.create_table();
-        self.delete_table();
-        self.create_table();
+        self.create_table(ruleset.family);
+        self.delete_table(ruleset.family);
+        self.create_table(ruleset.family);
         for (identifier, (set, keys)) in elements.iter().enumerate() {
             self.create_set(*set, identifier as u32 + 1);
             self.add_elements(*set, keys);
         }
         for chain in &ruleset.chains {
-            self.create_chain(chain);
-            let id = ChainId::own(chain.name);
+            self.create_chain(ruleset.family, chain);
+            let id = ChainId::own(ruleset.family, &chain.name);
             for rule in &chain.rules {
                 let request = self.chained.request().set_create().set_append();
                 push_rule(request, &id, rule, None);
@@ -118,17 +118,18 @@ impl Batch {
         }
     }
 
-    fn create_table(&mut self) {
+    fn create_table(&mut self, family: TableFamily) {
         let mut request = self
             .chained
             .request()
             .set_create()
-            .op_newtable_do(&header(INET));
+            .op_newtable_do(&header(family.number()));
         request.encode().push_name_bytes(TABLE.as_bytes());
     }
 
-    fn delete_table(&mut self) {
-        let mut request = self.chained.request().op_deltable_do(&header(INET));
+    fn delete_table(&mut self, family: TableFamily) {
+        let header = header(family.number());
+        let mut request = self.chained.request().op_deltable_do(&header);
         request.encode().push_name_bytes(TABLE.as_bytes());
     }
 
@@ -149,22 +150,25 @@ impl Batch {
             .push_id(identifier);
     }
 
-    fn create_chain(&mut self, chain: &ruleset::Chain) {
+    fn create_chain(&mut self, family: TableFamily, chain: &ruleset::Chain) {
         let mut request = self
             .chained
             .request()
             .set_create()
-            .op_newchain_do(&header(INET));
+            .op_newchain_do(&header(family.number()));
         let attributes = request
             .encode()
             .push_table_bytes(TABLE.as_bytes())
             .push_name_bytes(chain.name.as_bytes());
-        let hook = attributes
+        let mut hook = attributes
             .nested_hook()
             .push_num(chain.hook.number())
-            .push_priority(chain.priority)
-            .end_nested();
-        hook.push_policy(VerdictCode::Accept as u32)
+            .push_priority(chain.priority);
+        if let Some(device) = &chain.device {
+            hook = hook.push_dev_bytes(device.as_bytes());
+        }
+        hook.end_nested()
+            .push_policy(VerdictCode::Accept as u32)
             .push_type_bytes(chain.kind.as_bytes());
     }
 
@@ -233,6 +237,10 @@ fn parse_chain(family: u8, chain: &IterableChainAttrs<'_>) -> Option<Chain> {
         Some(Base {
             kind: chain.get_type().ok()?.to_string_lossy().into_owned(),
             hook: hook.get_num().ok()?,
+            device: hook
+                .get_dev()
+                .ok()
+                .map(|it| it.to_string_lossy().into_owned()),
             priority: hook.get_priority().ok()?,
             drops: chain.get_policy().ok() == Some(VerdictCode::Drop as u32),
         })

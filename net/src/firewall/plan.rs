@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::FirewallConfig;
 use super::expression::{self, Expression};
-use super::ruleset::{self, Direction, Hook, Ruleset, Set, Statement};
+use super::ruleset::{self, Direction, Hook, Ruleset, Set, Statement, TableFamily};
 
 /// A ruleset as the kernel lists it, as far as it matters here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(super) struct Chain {
 pub(super) struct Base {
     pub(super) kind: String,
     pub(super) hook: u32,
+    /// The interface it is for, if for one only.
+    pub(super) device: Option<String>,
     pub(super) priority: i32,
     pub(super) drops: bool,
 }
@@ -62,9 +64,9 @@ pub(super) struct Rule {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Our table with these elements instead of whatever stands there.
+    /// Our table of this family, with these elements instead of whatever stands there.
     ReplaceTable(Ruleset, BTreeMap<Set, BTreeSet<Vec<u8>>>),
-    DeleteTable,
+    DeleteTable(TableFamily),
     AddElements(Set, BTreeSet<Vec<u8>>),
     DeleteElements(Set, BTreeSet<Vec<u8>>),
     /// At the head of a chain of somebody else's.
@@ -75,6 +77,7 @@ pub(super) enum Change {
 /// The changes that make the ruleset what `config` says; none if it is.
 pub(super) fn set(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
     let mut changes = table(snapshot, config);
+    changes.extend(handovers(snapshot, config));
     changes.extend(accepts(snapshot, &config.interface));
     changes
 }
@@ -88,9 +91,9 @@ pub(super) fn clear(snapshot: &Snapshot) -> Vec<Change> {
     let mut changes: Vec<_> = accepts
         .map(|rule| Change::DeleteRule(rule.chain.clone(), rule.handle))
         .collect();
-    if snapshot.own_table().is_some() {
-        changes.push(Change::DeleteTable);
-    }
+    let tables = [TableFamily::Inet, TableFamily::Netdev].into_iter();
+    let present = tables.filter(|family| snapshot.own_table(*family).is_some());
+    changes.extend(present.map(Change::DeleteTable));
     changes
 }
 
@@ -102,10 +105,12 @@ impl Snapshot {
             .any(|chain| is_docker_user(&chain.id) || chain.id.table == DOCKER_BRIDGES)
     }
 
-    fn own_table(&self) -> Option<&Table> {
-        self.tables
-            .iter()
-            .find(|table| table.family == INET && table.name == ruleset::TABLE)
+    fn own_table(&self, family: TableFamily) -> Option<&Table> {
+        self.tables.iter().find(|table| {
+            table.family == family.number()
+                && table.name == ruleset::TABLE
+                && table.flags & OWNED == 0
+        })
     }
 
     fn table_flags(&self, chain: &ChainId) -> u32 {
@@ -115,24 +120,34 @@ impl Snapshot {
 }
 
 impl ChainId {
-    /// A chain of our table.
-    pub(super) fn own(name: &str) -> Self {
+    /// A chain of our table of this family.
+    pub(super) fn own(family: TableFamily, name: &str) -> Self {
         Self {
-            family: INET,
+            family: family.number(),
             table: ruleset::TABLE.to_owned(),
             name: name.to_owned(),
         }
     }
 
     fn is_ours(&self) -> bool {
-        self.family == INET && self.table == ruleset::TABLE
+        [INET, NETDEV].contains(&self.family) && self.table == ruleset::TABLE
+    }
+}
+
+impl TableFamily {
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Inet => INET,
+            Self::Netdev => NETDEV,
+        }
     }
 }
 
 impl Hook {
-    /// `enum nf_inet_hooks`.
+    /// `enum nf_inet_hooks`, `enum nf_dev_hooks`.
     pub(super) fn number(self) -> u32 {
         match self {
+            Self::Ingress => libc::NF_NETDEV_INGRESS as u32,
             Self::Prerouting => libc::NF_INET_PRE_ROUTING as u32,
             Self::Input => libc::NF_INET_LOCAL_IN as u32,
             Self::Forward => libc::NF_INET_FORWARD as u32,
@@ -145,7 +160,7 @@ impl Hook {
 fn table(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
     let wanted = elements(config);
     let ruleset = Ruleset::new(&config.interface);
-    if !is_intact(snapshot, &ruleset) {
+    if !has_sets(snapshot) || !is_intact(snapshot, &ruleset) {
         return vec![Change::ReplaceTable(ruleset, wanted)];
     }
     let mut changes = Vec::new();
@@ -161,6 +176,16 @@ fn table(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
         }
     }
     changes
+}
+
+fn handovers(snapshot: &Snapshot, config: &FirewallConfig) -> Option<Change> {
+    let ruleset = Ruleset::handovers(config);
+    if ruleset.chains.is_empty() {
+        let present = snapshot.own_table(ruleset.family);
+        return present.map(|_| Change::DeleteTable(ruleset.family));
+    }
+    let is_intact = is_intact(snapshot, &ruleset);
+    (!is_intact).then(|| Change::ReplaceTable(ruleset, BTreeMap::new()))
 }
 
 fn elements(config: &FirewallConfig) -> BTreeMap<Set, BTreeSet<Vec<u8>>> {
@@ -209,18 +234,24 @@ fn of_family(address: IpAddr, v4: Set, v6: Set) -> Set {
     }
 }
 
-/// Whether our table has exactly our sets, chains and rules.
-fn is_intact(snapshot: &Snapshot, ruleset: &Ruleset) -> bool {
-    let chains: Vec<_> = snapshot
-        .chains
-        .iter()
-        .filter(|chain| chain.id.is_ours())
-        .collect();
-    snapshot.own_table().is_some_and(|table| table.flags == 0)
-        && snapshot.sets.len() == Set::ALL.len()
+/// Whether there are exactly our sets.
+fn has_sets(snapshot: &Snapshot) -> bool {
+    snapshot.sets.len() == Set::ALL.len()
         && Set::ALL
             .iter()
             .all(|set| snapshot.sets.contains_key(set.name()))
+}
+
+/// Whether our table of this family has exactly these chains and rules.
+fn is_intact(snapshot: &Snapshot, ruleset: &Ruleset) -> bool {
+    let family = ruleset.family.number();
+    let chains: Vec<_> = snapshot
+        .chains
+        .iter()
+        .filter(|chain| chain.id.is_ours() && chain.id.family == family)
+        .collect();
+    let table = snapshot.own_table(ruleset.family);
+    table.is_some_and(|table| table.flags == 0)
         && chains.len() == ruleset.chains.len()
         && ruleset.chains.iter().all(|wanted| {
             chains
@@ -233,6 +264,7 @@ fn is_same_chain(chain: &Chain, wanted: &ruleset::Chain) -> bool {
     let base = Base {
         kind: wanted.kind.to_owned(),
         hook: wanted.hook.number(),
+        device: wanted.device.clone(),
         priority: wanted.priority,
         drops: false,
     };
@@ -337,11 +369,14 @@ fn is_iptables_filter(id: &ChainId) -> bool {
 }
 
 pub(super) const INET: u8 = libc::NFPROTO_INET as u8;
+const NETDEV: u8 = libc::NFPROTO_NETDEV as u8;
 const IPV4: u8 = libc::NFPROTO_IPV4 as u8;
 const IPV6: u8 = libc::NFPROTO_IPV6 as u8;
 /// The families that see routed packets.
 const L3: [u8; 3] = [INET, IPV4, IPV6];
 
+/// `NFT_TABLE_F_OWNER` of the kernel's `nf_tables.h`: only the program that made the table may change it.
+const OWNED: u32 = 2;
 /// The table of an engine with the nftables backend.
 const DOCKER_BRIDGES: &str = "docker-bridges";
 /// What an engine with the iptables backend jumps to first, for rules of others.

@@ -1,12 +1,33 @@
 //! Our table as data, and as the text `nft list table inet dtap` prints.
 
+use std::net::Ipv6Addr;
+
+mod handover;
 mod text;
+
+pub use handover::Handover;
 
 /// An address family of the IP header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     V4,
     V6,
+}
+
+/// An address family of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TableFamily {
+    Inet,
+    /// Of what comes in by single interfaces, before any protocol sees it.
+    Netdev,
+}
+
+/// A message of IPv6 neighbour discovery (RFC 4861, section 4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Discovery {
+    RouterAdvertisement = 134,
+    NeighbourSolicitation = 135,
+    NeighbourAdvertisement = 136,
 }
 
 /// Whether an interface is the one a packet came in or the one it goes out by.
@@ -37,8 +58,13 @@ pub(super) enum Statement {
     ByFoothold(Direction),
     /// By one of those that the server makes, known by its name before it is in any set.
     ByOwnFoothold(Direction),
-    RouterAdvertisement,
-    New,
+    To(Ipv6Addr),
+    /// As if the sender had meant the interface with this hardware address.
+    HandTo([u8; 6]),
+    Discovery(Discovery),
+    /// Of no exchange that is known. What a bridge hands up because it is promiscuous, as it is with a foothold on it, has
+    /// had its state taken away (the kernel's `br_nf_local_in`).
+    Unknown,
     Established,
     /// A decision to translate the source to what it is, so that no later chain decides otherwise.
     KeepSource(Family),
@@ -110,6 +136,7 @@ impl Set {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hook {
+    Ingress,
     Prerouting,
     Input,
     Forward,
@@ -120,18 +147,21 @@ pub(super) enum Hook {
 /// A base chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chain {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) kind: &'static str,
     pub(super) hook: Hook,
+    /// The interface it is for, if for one only.
+    pub(super) device: Option<String>,
     pub(super) priority: i32,
     /// As nft names it: relative to where the kernel's own stages and everybody else's rules are.
     priority_name: &'static str,
     pub(super) rules: Vec<Vec<Statement>>,
 }
 
-/// The table without the elements of its sets.
+/// A table without the elements of its sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ruleset {
+    pub(super) family: TableFamily,
     pub(super) chains: Vec<Chain>,
 }
 
@@ -144,51 +174,58 @@ impl Ruleset {
     pub(super) fn new(interface: &str) -> Self {
         let flip = Rules::from(interface).flip();
         Self {
+            family: TableFamily::Inet,
             chains: vec![
                 Chain {
-                    name: "pre1",
+                    name: "pre1".to_owned(),
                     kind: "filter",
                     hook: Hook::Prerouting,
+                    device: None,
                     priority: -310,
                     priority_name: "raw - 10",
                     rules: flip.clone(),
                 },
                 Chain {
-                    name: "pre2",
+                    name: "pre2".to_owned(),
                     kind: "filter",
                     hook: Hook::Prerouting,
+                    device: None,
                     priority: -290,
                     priority_name: "raw + 10",
                     rules: flip,
                 },
                 Chain {
-                    name: "input",
+                    name: "input".to_owned(),
                     kind: "filter",
                     hook: Hook::Input,
+                    device: None,
                     priority: -10,
                     priority_name: "filter - 10",
-                    rules: [vec![advertisements()], strangers(Direction::In)].concat(),
+                    rules: [discovery(), strangers(Direction::In)].concat(),
                 },
                 Chain {
-                    name: "output",
+                    name: "output".to_owned(),
                     kind: "filter",
                     hook: Hook::Output,
+                    device: None,
                     priority: -10,
                     priority_name: "filter - 10",
                     rules: strangers(Direction::Out),
                 },
                 Chain {
-                    name: "forward",
+                    name: "forward".to_owned(),
                     kind: "filter",
                     hook: Hook::Forward,
+                    device: None,
                     priority: -10,
                     priority_name: "filter - 10",
                     rules: Rules::from(interface).forward(),
                 },
                 Chain {
-                    name: "postrouting",
+                    name: "postrouting".to_owned(),
                     kind: "nat",
                     hook: Hook::Postrouting,
+                    device: None,
                     priority: 90,
                     priority_name: "srcnat - 10",
                     rules: Rules::from(interface).postrouting(),
@@ -211,17 +248,22 @@ pub(super) fn accept(direction: Direction, interface: &str) -> Vec<Statement> {
 /// Footholds are for the tunnel: the VM and those containers could not talk to each other without them, and still cannot.
 fn strangers(direction: Direction) -> Vec<Vec<Statement>> {
     by_footholds(direction)
-        .map(|by| vec![by, Statement::New, Statement::Drop])
+        .map(|by| vec![by, Statement::Unknown, Statement::Drop])
         .into()
 }
 
-/// They would make a foothold the VM's way to everywhere.
-fn advertisements() -> Vec<Statement> {
-    vec![
-        Statement::ByOwnFoothold(Direction::In),
-        Statement::RouterAdvertisement,
-        Statement::Drop,
+/// Neighbours must find each other. Routers would make a foothold the VM's way to everywhere.
+fn discovery() -> Vec<Vec<Statement>> {
+    [
+        (Discovery::RouterAdvertisement, Statement::Drop),
+        (Discovery::NeighbourSolicitation, Statement::Accept),
+        (Discovery::NeighbourAdvertisement, Statement::Accept),
     ]
+    .map(|(message, verdict)| {
+        let by_foothold = Statement::ByOwnFoothold(Direction::In);
+        vec![by_foothold, Statement::Discovery(message), verdict]
+    })
+    .into()
 }
 
 fn by_footholds(direction: Direction) -> [Statement; 2] {

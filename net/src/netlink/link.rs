@@ -17,6 +17,8 @@ pub(crate) struct Link {
     /// What its maker wrote on it (`ip link show`: `alias`).
     pub(crate) alias: String,
     pub(crate) is_up: bool,
+    /// Of Ethernet.
+    pub(crate) hardware: Option<[u8; 6]>,
 }
 
 /// How the interfaces of one parent exchange frames or packets.
@@ -51,6 +53,7 @@ pub(crate) fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
             name,
             alias: text(link.get_ifalias()).unwrap_or_default(),
             is_up: header.ifi_flags & libc::IFF_UP as u32 != 0,
+            hardware: link.get_address().ok().and_then(|it| it.try_into().ok()),
         }))
     })
 }

@@ -59,7 +59,7 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 
 /// A program and the package that has it, beside what every Debian has. containerd, runc and the engines are not here: installed, they would be started
 /// as services.
-const PACKAGES: [(&str, &str); 16] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("xtables-nft-multi", "iptables"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -68,6 +68,8 @@ const PACKAGES: [(&str, &str); 16] = [
     ("iperf3", "iperf3"),
     ("ping", "iputils-ping"),
     ("curl", "curl"),
+    ("ssh", "openssh-client"),
+    ("dropbear", "dropbear-bin"),
     ("wireguard-go", "wireguard-go"),
     ("wg", "wireguard-tools"),
     ("openvpn", "openvpn"),

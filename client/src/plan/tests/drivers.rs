@@ -52,6 +52,7 @@ fn what_cannot_be_attached_says_why() {
 fn a_bridge_without_an_address_is_attached_as_bare_in_that_family() {
     let web = bridge("web", &["10.1.0.0/16", "fd00:1::/64"]);
     for (option, value, expected) in [
+        ("gateway_mode_ipv6", "isolated", "fd00:1::/64"),
         ("gateway_mode_ipv4", "isolated", "10.1.0.0/16"),
         ("inhibit_ipv4", "true", "10.1.0.0/16"),
     ] {
@@ -62,20 +63,6 @@ fn a_bridge_without_an_address_is_attached_as_bare_in_that_family() {
         assert_eq!(*bare, [expected.parse().unwrap()].into(), "{option}");
         assert_eq!(routes(&plan), ["10.1.0.0/16", "fd00:1::/64"]);
     }
-}
-
-#[test]
-fn an_isolated_ipv6_subnet_is_unsupported_beside_a_reachable_ipv4_one() {
-    let web = bridge("web", &["10.1.0.0/16", "fd00:1::/64"]);
-    let plan = planned(&[with_option(web, "gateway_mode_ipv6", "isolated")]);
-    assert_eq!(
-        verdict(&plan),
-        (
-            Reachability::Unsupported,
-            "fd00:1::/64 is isolated: its bridge is closed to IPv6"
-        )
-    );
-    assert_eq!(routes(&plan), ["10.1.0.0/16"]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::firewall::Handover;
 
 #[test]
 fn an_empty_kernel_gets_the_table_with_all_elements() {
@@ -164,34 +165,93 @@ fn clearing_takes_the_table_and_what_is_marked() {
     kernel.chains.push(user);
     assert_eq!(
         shown(&clear(&kernel)),
-        ["delete 71 from 2 filter DOCKER-USER", "delete table"]
+        [
+            "delete 71 from 2 filter DOCKER-USER",
+            "delete table of Inet"
+        ]
     );
     assert_eq!(shown(&clear(&Snapshot::default())), [""; 0]);
 }
 
+#[test]
+fn a_bridge_that_is_closed_to_ipv6_costs_a_table_beside_ours() {
+    let mut kernel = kernel();
+    let mut config = config();
+    config
+        .attached
+        .insert(("fd75::2".parse().unwrap(), "dtaps0".to_owned()));
+    config.attached.extend([
+        ("10.75.0.2".parse().unwrap(), "dtaps0".to_owned()),
+        ("fd75:1::2".parse().unwrap(), "br-x".to_owned()),
+    ]);
+    kernel.sets = sets(&config);
+    let handover = Handover {
+        bridge: "br-x".to_owned(),
+        foothold: "dtaps0".to_owned(),
+        hardware: [2, 0, 0, 0, 0, 10],
+    };
+    config.handovers.insert(handover);
+    let table = include_str!("../handovers.nft");
+    let replaced = [format!("replace {table}")];
+    assert_eq!(shown(&set(&kernel, &config)), replaced);
+
+    list(&mut kernel, &Ruleset::handovers(&config));
+    assert_eq!(shown(&set(&kernel, &config)), [""; 0]);
+    let damages: [fn(&mut Snapshot); 4] = [
+        |kernel| kernel.tables[1].flags = 1,
+        |kernel| drop(kernel.rules.pop()),
+        |kernel| drop(kernel.chains.pop()),
+        |kernel| {
+            kernel
+                .chains
+                .last_mut()
+                .unwrap()
+                .base
+                .as_mut()
+                .unwrap()
+                .device = None
+        },
+    ];
+    for damage in damages {
+        let mut kernel = kernel.clone();
+        damage(&mut kernel);
+        assert_eq!(shown(&set(&kernel, &config)), replaced);
+    }
+
+    config.handovers.clear();
+    assert_eq!(shown(&set(&kernel, &config)), ["delete table of Netdev"]);
+    assert_eq!(
+        shown(&clear(&kernel)),
+        ["delete table of Inet", "delete table of Netdev"]
+    );
+}
+
 /// What a kernel lists in which [`config`] is set and nothing else.
 fn kernel() -> Snapshot {
-    let ruleset = Ruleset::new("dtap0");
     let mut snapshot = Snapshot {
-        tables: vec![Table {
-            family: INET,
-            name: ruleset::TABLE.to_owned(),
-            flags: 0,
-        }],
-        sets: elements(&config())
-            .into_iter()
-            .map(|(set, keys)| (set.name().to_owned(), keys))
-            .collect(),
+        sets: sets(&config()),
         ..Snapshot::default()
     };
+    list(&mut snapshot, &Ruleset::new("dtap0"));
+    snapshot
+}
+
+fn list(snapshot: &mut Snapshot, ruleset: &Ruleset) {
+    let family = ruleset.family.number();
+    snapshot.tables.push(Table {
+        family,
+        name: ruleset::TABLE.to_owned(),
+        flags: 0,
+    });
     for own in &ruleset.chains {
         let base = Base {
             kind: own.kind.to_owned(),
             hook: own.hook.number(),
+            device: own.device.clone(),
             priority: own.priority,
             drops: false,
         };
-        let chain = chain(INET, ruleset::TABLE, own.name, Some(base));
+        let chain = chain(family, ruleset::TABLE, &own.name, Some(base));
         snapshot.rules.extend(
             own.rules
                 .iter()
@@ -199,7 +259,13 @@ fn kernel() -> Snapshot {
         );
         snapshot.chains.push(chain);
     }
-    snapshot
+}
+
+fn sets(config: &FirewallConfig) -> BTreeMap<String, BTreeSet<Vec<u8>>> {
+    let elements = elements(config).into_iter();
+    elements
+        .map(|(set, keys)| (set.name().to_owned(), keys))
+        .collect()
 }
 
 fn config() -> FirewallConfig {
@@ -228,6 +294,7 @@ fn forward(drops: bool) -> Option<Base> {
     Some(Base {
         kind: "filter".to_owned(),
         hook: Hook::Forward.number(),
+        device: None,
         priority: 0,
         drops,
     })
@@ -249,11 +316,14 @@ fn accept(direction: Direction, interface: &str) -> Vec<Expression> {
 fn shown(changes: &[Change]) -> Vec<String> {
     let place = |id: &ChainId| format!("{} {} {}", id.family, id.table, id.name);
     let show = |change: &Change| match change {
+        Change::ReplaceTable(table, _) if table.family == TableFamily::Netdev => {
+            format!("replace {table}")
+        }
         Change::ReplaceTable(_, sets) => {
             let counts: Vec<_> = sets.values().map(|keys| keys.len().to_string()).collect();
             format!("replace table: {}", counts.join(" "))
         }
-        Change::DeleteTable => "delete table".to_owned(),
+        Change::DeleteTable(family) => format!("delete table of {family:?}"),
         Change::AddElements(set, keys) => format!("add {} to {}", keys.len(), set.name()),
         Change::DeleteElements(set, keys) => format!("delete {} from {}", keys.len(), set.name()),
         Change::InsertAccept(chain, rule) => {

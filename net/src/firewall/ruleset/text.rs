@@ -2,13 +2,19 @@
 
 use std::fmt;
 
-use super::{Chain, Direction, Family, Hook, Ruleset, Set, Statement, TABLE};
+use super::{
+    Chain, Direction, Discovery, Family, Hook, Ruleset, Set, Statement, TABLE, TableFamily,
+};
 use crate::foothold;
 
 impl fmt::Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table inet {TABLE} {{")?;
-        for set in Set::ALL {
+        let (family, sets) = match self.family {
+            TableFamily::Inet => ("inet", Set::ALL.as_slice()),
+            TableFamily::Netdev => ("netdev", [].as_slice()),
+        };
+        writeln!(f, "table {family} {TABLE} {{")?;
+        for set in sets {
             writeln!(f, "\tset {} {{\n\t\ttype {}\n\t}}\n", set.name(), set.key())?;
         }
         for (position, chain) in self.chains.iter().enumerate() {
@@ -24,6 +30,7 @@ impl fmt::Display for Ruleset {
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hook = match self.hook {
+            Hook::Ingress => "ingress",
             Hook::Prerouting => "prerouting",
             Hook::Input => "input",
             Hook::Forward => "forward",
@@ -31,11 +38,11 @@ impl fmt::Display for Chain {
             Hook::Postrouting => "postrouting",
         };
         writeln!(f, "\tchain {} {{", self.name)?;
-        writeln!(
-            f,
-            "\t\ttype {} hook {hook} priority {}; policy accept;",
-            self.kind, self.priority_name
-        )?;
+        write!(f, "\t\ttype {} hook {hook} ", self.kind)?;
+        if let Some(device) = &self.device {
+            write!(f, "device \"{device}\" ")?;
+        }
+        writeln!(f, "priority {}; policy accept;", self.priority_name)?;
         for rule in &self.rules {
             let statements: Vec<_> = rule.iter().map(ToString::to_string).collect();
             writeln!(f, "\t\t{}", statements.join(" "))?;
@@ -80,8 +87,20 @@ impl fmt::Display for Statement {
             Self::ByOwnFoothold(direction) => {
                 write!(f, "{} \"{}*\"", direction.key(), foothold::PREFIX)
             }
-            Self::RouterAdvertisement => f.write_str("icmpv6 type nd-router-advert"),
-            Self::New => f.write_str("ct state new"),
+            Self::To(address) => write!(f, "ip6 daddr {address}"),
+            Self::HandTo(hardware) => {
+                let bytes = hardware.map(|byte| format!("{byte:02x}"));
+                write!(f, "ether daddr set {}", bytes.join(":"))
+            }
+            Self::Discovery(message) => {
+                let name = match message {
+                    Discovery::RouterAdvertisement => "nd-router-advert",
+                    Discovery::NeighbourSolicitation => "nd-neighbor-solicit",
+                    Discovery::NeighbourAdvertisement => "nd-neighbor-advert",
+                };
+                write!(f, "icmpv6 type {name}")
+            }
+            Self::Unknown => f.write_str("ct state invalid,new"),
             Self::NeedsMasquerade(family) => {
                 let (ip, set) = family.names(Set::Masquerade4, Set::Masquerade6);
                 write!(f, "{ip} daddr @{}", set.name())
