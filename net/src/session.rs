@@ -105,6 +105,8 @@ impl Drop for Session {
         if let Some((driver, peer)) = self.attached.get() {
             driver.detach(*peer, self.outgoing.id);
         }
+        let dropped = self.outgoing.shared.queue().dropped();
+        tracing::debug!(dropped, "session ended");
     }
 }
 

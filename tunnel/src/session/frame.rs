@@ -90,6 +90,10 @@ impl Decoder {
     /// lie in, in exchange for other memory.
     pub fn hand_over(&mut self, datagrams: &mut Datagrams) {
         let Datagrams { buffer, ranges } = datagrams;
+        ranges.clear();
+        if self.datagrams.is_empty() {
+            return;
+        }
         let rest = &self.buffer[self.start..self.end];
         if buffer.len() < rest.len() {
             buffer.resize(rest.len(), 0);
@@ -98,7 +102,6 @@ impl Decoder {
         (self.start, self.end) = (0, rest.len());
         std::mem::swap(&mut self.buffer, buffer);
         std::mem::swap(&mut self.datagrams, ranges);
-        self.datagrams.clear();
     }
 
     /// The next whole frame, or `None` until more bytes arrive. Frames of

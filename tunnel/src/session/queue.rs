@@ -125,8 +125,11 @@ impl Queue {
     }
 
     fn room(&mut self, length: usize, now: Instant) -> &mut Vec<u8> {
-        let is_full = |piece: &Piece| piece.frames.len() + length > PIECE;
-        if self.pieces.back().is_none_or(is_full) {
+        let is_done = |piece: &Piece| {
+            let age = now.saturating_duration_since(piece.since);
+            piece.frames.len() + length > PIECE || age > INTERVAL
+        };
+        if self.pieces.back().is_none_or(is_done) {
             let frames = self.spare.pop();
             self.pieces.push_back(Piece {
                 since: now,

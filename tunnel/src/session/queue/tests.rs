@@ -61,9 +61,21 @@ fn a_stream_that_stands_still_takes_no_memory_and_no_old_datagrams() {
     assert!(!queue.datagram(&[4; 1400], later));
     assert_eq!(written(&mut queue, later), [None, None]);
     assert_eq!(queue.dropped(), 10_001);
+    assert_eq!(queue.bytes, 0);
     assert!(queue.datagram(&[4; 1400], later));
     assert_eq!(written(&mut queue, later), [Some(1400)]);
     assert!(queue.spare.len() <= MOST_SPARE);
+}
+
+#[test]
+fn of_a_trickle_into_a_stream_that_stood_still_the_last_second_is_sent() {
+    let begin = start();
+    let mut queue = Queue::default();
+    for number in 0..150 {
+        queue.datagram(&[4; 100], begin + number * 20 * MS);
+    }
+    let sent = written(&mut queue, begin + 3000 * MS).len();
+    assert!((45..=55).contains(&sent), "{sent}");
 }
 
 #[test]
