@@ -1,4 +1,4 @@
-//! `dtap-bench`: what a tunnel costs, idle and busy, printed for people.
+//! `dtap-bench`: what a tunnel costs, beside its peers and what this machine can do at all.
 //!
 //! Figures are of this machine and moment; compare within one run only.
 

@@ -27,11 +27,11 @@ pub(super) fn measure() -> Result<()> {
     let begin = Instant::now();
     let containers = populate(&lab)?;
     println!(
-        "scale   {} containers on {NETWORKS} networks, made in {:.0} s",
+        "engine  {} containers on {NETWORKS} networks, made in {:.0} s",
         containers.len(),
         begin.elapsed().as_secs_f64()
     );
-    let client = Client::new(&lab, "scale");
+    let client = Client::new(&lab, "engine");
     client.connect(&[])?;
     client.wait_for_path("udp");
     plans(&lab, &client)?;
@@ -52,7 +52,7 @@ fn plans(lab: &Lab, client: &Client<'_>) -> Result<()> {
     }
     let used = cpu(pid)? - begin;
     println!(
-        "scale   {:.1} ms of client CPU for each of {} plans",
+        "engine  {:.1} ms of client CPU for each of {} plans",
         used.as_secs_f64() * 1e3 / f64::from(2 * PLANS),
         2 * PLANS
     );
@@ -72,7 +72,7 @@ fn storm(lab: &Lab, client: &Client<'_>, containers: &[String]) -> Result<()> {
     let events = churn.end()?;
     let seconds = begin.elapsed().as_secs_f64();
     println!(
-        "scale   {:.0} events per second: longest silence {:?}, client {:.0} % of a core",
+        "engine  {:.0} events per second: longest silence {:?}, client {:.0} % of a core",
         events as f64 / seconds,
         pings.answers().longest_silence(),
         (cpu(pid)? - used).as_secs_f64() * 100.0 / seconds

@@ -17,19 +17,24 @@ pub(super) fn run(
     direction: Direction,
     seconds: u64,
 ) -> Result<Stream> {
-    let limit = Duration::from_secs(seconds);
-    let (command, chunk) = match direction {
-        Direction::Up => ("cat >/dev/null", vec![0; CHUNK]),
-        Direction::Down => ("cat /dev/zero", vec![0; CHUNK]),
+    let command = match direction {
+        Direction::Up => "cat >/dev/null",
+        // An engine lets a command live whose stream was closed.
+        Direction::Down => &format!("timeout {seconds} cat /dev/zero"),
     };
+    let limit = Duration::from_secs(seconds);
     let mut stream = start(lab, container, command)?;
-    let mut chunk = chunk;
+    let mut chunk = vec![0; CHUNK];
     let (begin, mut bytes) = (Instant::now(), 0.0);
-    while begin.elapsed() < limit {
-        bytes += match direction {
+    while begin.elapsed() < limit || direction == Direction::Down {
+        let moved = match direction {
             Direction::Up => stream.get_mut().write(&chunk)?,
             Direction::Down => stream.read(&mut chunk)?,
-        } as f64;
+        };
+        if moved == 0 {
+            break;
+        }
+        bytes += moved as f64;
     }
     Ok(Stream {
         gbps: bytes * 8.0 / 1e9 / begin.elapsed().as_secs_f64(),

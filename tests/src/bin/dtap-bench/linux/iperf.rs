@@ -1,5 +1,6 @@
 //! iperf3: TCP streams between the host and whatever listens.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -32,7 +33,26 @@ impl Direction {
 }
 
 /// Runs `streams` TCP streams to their end.
+///
+/// After each test iperf3's server opens its port anew, and resets whoever came meanwhile: that one comes again.
 pub(super) fn run(
+    lab: &Lab,
+    target: &str,
+    direction: Direction,
+    streams: usize,
+    seconds: u64,
+) -> Result<Stream> {
+    let mut attempt = 1;
+    loop {
+        match once(lab, target, direction, streams, seconds) {
+            Err(_) if attempt < ATTEMPTS => attempt += 1,
+            ended => return ended,
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn once(
     lab: &Lab,
     target: &str,
     direction: Direction,
@@ -80,3 +100,6 @@ fn command(target: &str, direction: Direction, streams: usize, seconds: u64) -> 
     let all = fixed.into_iter().chain(given).chain(reverse);
     all.map(str::to_owned).collect()
 }
+
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(300);

@@ -31,8 +31,9 @@ pub(super) fn measure(
     add("idle", ping(stage.lab, target)?)?;
     let mut load = iperf::load(stage.lab, target, Direction::Down, LOAD_SECONDS)?;
     std::thread::sleep(SETTLED);
-    add("loaded", ping(stage.lab, target)?)?;
-    load.wait(PATIENCE).map(drop)
+    let loaded = ping(stage.lab, target)?;
+    ensure!(load.wait(PATIENCE)? == 0, "the load: {}", load.output());
+    add("loaded", loaded)
 }
 
 /// Microseconds of each answer.
