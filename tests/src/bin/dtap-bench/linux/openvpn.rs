@@ -61,6 +61,8 @@ pub(super) fn start(lab: &Lab, tunnel: u8) -> Result<Vec<Background>> {
             it.output().contains("Sequence Completed")
         })?;
     }
+    // The near end first, as with all others.
+    programs.reverse();
     Ok(programs)
 }
 
