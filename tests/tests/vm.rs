@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use dtap_tests::lab::{Vm, VmOptions, can_run};
-use dtap_tests::wait::wait_until;
+use dtap_tests::wait_until;
 
 #[test]
 fn a_virtual_machine_tells_how_its_command_ended_or_is_killed() -> Result<()> {
