@@ -20,4 +20,5 @@ pub mod router;
 pub mod session;
 #[cfg(target_os = "linux")]
 pub mod stdio;
+pub mod thread;
 pub mod udp;

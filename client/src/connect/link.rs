@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use dtap_net::device::{Device, MTU};
 use dtap_net::driver::{self, Driver};
 use dtap_net::router::{Router, RouterConfig};
+use dtap_net::thread::PacketThread;
 use dtap_net::udp::Udp;
 use dtap_tunnel::session::Paired;
 use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, Tunnel};
@@ -26,6 +27,7 @@ pub(super) struct Link {
     router: Router,
     server: Option<Server>,
     driving: JoinHandle<std::io::Result<()>>,
+    _thread: PacketThread,
 }
 
 struct Server {
@@ -42,6 +44,8 @@ struct Run {
 
 impl Link {
     pub(super) fn open(key: &PrivateKey) -> Result<Self> {
+        let thread = PacketThread::start().context("start the thread that moves packets")?;
+        let context = thread.runtime().enter();
         let device = Device::create(MTU).context(
             "create the tunnel interface (on Linux this needs /dev/net/tun: `modprobe tun`)",
         )?;
@@ -49,6 +53,7 @@ impl Link {
         let router = Router::new(&interface).context("open the routing socket")?;
         let udp = Udp::bind(0).context("bind a UDP port")?;
         let port = udp.port();
+        drop(context);
         let (driver, driving) = driver::start(Tunnel::new(key.clone()), device, udp);
         Ok(Self {
             driver,
@@ -57,7 +62,8 @@ impl Link {
             public_key: key.public(),
             router,
             server: None,
-            driving: tokio::spawn(driving),
+            driving: thread.runtime().spawn(driving),
+            _thread: thread,
         })
     }
 

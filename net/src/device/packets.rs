@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_waits_is_passed() {
         let mut packets = Packets::default();
-        let mut push = |packets: &mut Packets, flow, length| {
+        let push = |packets: &mut Packets, flow, length| {
             let read = packet(flow, length, 0);
             let slot = packets.slot()?;
             slot[..read.len()].copy_from_slice(&read);

@@ -12,12 +12,12 @@ pub(super) struct Writes {
     coalescer: Coalescer,
     lanes: Lanes,
     waiting: VecDeque<Waiting>,
-    spare: Vec<Batch<()>>,
+    spare: Vec<Waiting>,
     bytes: usize,
 }
 
 /// What of a batch still waits.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Waiting {
     batch: Batch<()>,
     writes: VecDeque<Write>,
@@ -64,8 +64,7 @@ impl Writes {
         if batch.is_empty() {
             return;
         }
-        let mut writes = VecDeque::new();
-        let mut waiting = Vec::new();
+        let mut waiting = self.spare.pop().unwrap_or_default();
         let plan = self.coalescer.plan(batch);
         let bytes = batch.bytes();
         for (header, pieces) in plan {
@@ -76,26 +75,24 @@ impl Writes {
                 write(header, bytes, pieces);
                 continue;
             }
-            let start = waiting.len();
-            waiting.extend_from_slice(pieces);
+            let start = waiting.pieces.len();
+            waiting.pieces.extend_from_slice(pieces);
             let length = pieces.iter().map(Range::len).sum();
             self.bytes += length;
-            writes.push_back(Write {
+            waiting.writes.push_back(Write {
                 header,
-                pieces: start..waiting.len(),
+                pieces: start..waiting.pieces.len(),
                 bytes: length,
                 ticket: self.lanes.enter(packet),
             });
         }
-        if writes.is_empty() {
-            return batch.clear();
+        if waiting.writes.is_empty() {
+            batch.clear();
+            self.spare.push(waiting);
+        } else {
+            std::mem::swap(batch, &mut waiting.batch);
+            self.waiting.push_back(waiting);
         }
-        let batch = std::mem::replace(batch, self.spare.pop().unwrap_or_default());
-        self.waiting.push_back(Waiting {
-            batch,
-            writes,
-            pieces: waiting,
-        });
     }
 
     /// Writes what waits, until it was `most` bytes.
@@ -113,7 +110,8 @@ impl Writes {
                     && self.spare.len() < MOST_SPARE
                 {
                     done.batch.clear();
-                    self.spare.push(done.batch);
+                    done.pieces.clear();
+                    self.spare.push(done);
                 }
                 continue;
             };

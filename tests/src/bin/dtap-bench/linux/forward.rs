@@ -16,7 +16,10 @@ const QUANTUM: usize = 128 << 10;
 
 /// Makes an interface, says its name, and forwards until killed.
 pub(super) fn run(port: u16, to: SocketAddr) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("start a runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?;
     runtime.block_on(async {
         let mut device = Device::create(MTU).context("create an interface")?;
         let mut udp = Udp::bind(port).context("bind a port")?;
@@ -26,7 +29,7 @@ pub(super) fn run(port: u16, to: SocketAddr) -> Result<()> {
     })
 }
 
-/// In one task, as dtap's driver does it.
+/// In one task on one thread, as dtap's driver does it.
 async fn forward(device: &mut Device, udp: &Udp, to: SocketAddr) -> io::Result<()> {
     let mut packets = Packets::default();
     let mut datagrams = Datagrams::default();
