@@ -48,9 +48,9 @@ const EVENTS: usize = 256;
 
 /// Events handled before packets are looked at again.
 const EVENTS_AT_A_TIME: usize = 16;
-/// Bytes of packets that wait, per round and direction: what short packets that
-/// arrive meanwhile wait for, some 0.1 ms.
-const QUANTUM: usize = 128 << 10;
+/// Bytes of packets that wait, per round and direction: one super-packet, as
+/// short packets that arrive meanwhile wait for the end of the round.
+const QUANTUM: usize = 32 << 10;
 
 /// Starts the driver. The future ends when all handles are dropped, or with
 /// the error that broke the device or a socket.
@@ -120,7 +120,7 @@ impl Task {
     async fn run(mut self) -> io::Result<()> {
         while !self.events.is_closed() || !self.events.is_empty() {
             if self.round().await? {
-                // Sessions have work to do, too, and this task never waits now.
+                // Without it the runtime would not look for what has arrived.
                 tokio::task::yield_now().await;
             } else {
                 self.wait().await?;
@@ -150,6 +150,9 @@ impl Task {
             self.detach(peer, session);
         }
         for _ in 0..EVENTS_AT_A_TIME {
+            if self.device.is_full() {
+                break;
+            }
             let Ok(event) = self.events.try_recv() else {
                 break;
             };

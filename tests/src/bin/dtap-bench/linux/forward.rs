@@ -12,7 +12,7 @@ use dtap_net::udp::{Datagrams, Udp};
 use dtap_tunnel::Batch;
 
 /// As dtap's driver has it.
-const QUANTUM: usize = 128 << 10;
+const QUANTUM: usize = 32 << 10;
 
 /// Makes an interface, says its name, and forwards until killed.
 pub(super) fn run(port: u16, to: SocketAddr) -> Result<()> {
