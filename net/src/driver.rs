@@ -233,7 +233,7 @@ impl Task {
 
     /// Sends runs of datagrams that go the same way; by UDP equally long ones
     /// in one system call.
-    async fn send_datagrams(&self, datagrams: &Batch<(PeerId, Path)>) {
+    async fn send_datagrams(&mut self, datagrams: &Batch<(PeerId, Path)>) {
         let mut rest = datagrams.items();
         while let Some(((peer, path), first)) = rest.first() {
             let length = first.len();

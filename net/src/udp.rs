@@ -112,10 +112,10 @@ impl Udp {
 
     /// Sends a run of equally long datagrams (the last may be shorter) that lie
     /// back to back in `contents`. What cannot be sent is dropped.
-    pub async fn send(&self, to: SocketAddr, contents: &[u8], length: usize) {
+    pub async fn send(&mut self, to: SocketAddr, contents: &[u8], length: usize) {
         let half = match to {
-            SocketAddr::V4(_) => &self.v4,
-            SocketAddr::V6(_) => &self.v6,
+            SocketAddr::V4(_) => &mut self.v4,
+            SocketAddr::V6(_) => &mut self.v6,
         };
         let Some(half) = half else {
             return tracing::trace!(%to, "drop: no socket for this IP version");
@@ -162,8 +162,7 @@ impl Half {
         // Best effort: the kernel caps both at its own limit.
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-        let state = UdpSocketState::new((&socket).into())?;
-        imp::allow_fragments(&socket, address.is_ipv6());
+        let state = state(&socket, address.is_ipv6())?;
         let socket = UdpSocket::from_std(socket.into())?;
         Ok(Self { socket, state })
     }
@@ -194,16 +193,25 @@ impl Half {
         Ok(())
     }
 
-    async fn send(&self, to: SocketAddr, contents: &[u8], length: usize) {
+    async fn send(&mut self, to: SocketAddr, contents: &[u8], length: usize) {
         match self.transmit(to, contents, length).await {
-            // The kernel does not both segment and fragment: on a path that is
-            // narrower than a datagram, each goes by itself.
-            Err(error) if contents.len() > length && is_too_long(&error) => {
+            Err(error) if contents.len() > length && is_unsegmentable(&error) => {
+                self.forget_failure(to);
                 for datagram in contents.chunks(length) {
                     trace_drop(self.transmit(to, datagram, length).await, to, length);
                 }
             }
             sent => trace_drop(sent, to, length),
+        }
+    }
+
+    /// quinn-udp segments no more once the kernel has refused to. But it refuses
+    /// for one path, which is narrower than a datagram (it does not both segment
+    /// and fragment) or has a device without checksums, and there are others.
+    fn forget_failure(&mut self, to: SocketAddr) {
+        match state(&SockRef::from(&self.socket), to.is_ipv6()) {
+            Ok(state) => self.state = state,
+            Err(error) => tracing::debug!(%error, "UDP is not segmented any more"),
         }
     }
 
@@ -229,8 +237,19 @@ fn trace_drop(sent: io::Result<()>, to: SocketAddr, length: usize) {
     }
 }
 
-fn is_too_long(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EMSGSIZE)
+fn state(socket: &Socket, is_v6: bool) -> io::Result<UdpSocketState> {
+    let state = UdpSocketState::new(socket.into())?;
+    imp::allow_fragments(socket, is_v6);
+    Ok(state)
+}
+
+/// What Linux says of a write in segments that it would take one by one
+/// (`udp_send_skb`).
+fn is_unsegmentable(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO)
+    )
 }
 
 impl Datagrams {
@@ -323,7 +342,7 @@ mod tests {
         let mut loopbacks = ["lo", "lo0"].into_iter();
         let loopback = loopbacks.find_map(|name| nix::net::if_::if_nametoindex(name).ok());
         let loopback = loopback.unwrap();
-        let sender = Udp::bind(0).unwrap();
+        let mut sender = Udp::bind(0).unwrap();
         for to in [
             IpAddr::from(Ipv4Addr::LOCALHOST),
             Ipv6Addr::LOCALHOST.into(),
@@ -335,6 +354,22 @@ mod tests {
             receiver.ignore_interface(loopback);
             sender.send(to, b"datagram", 8).await;
             assert_eq!(received(&receiver).await, 0);
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_cannot_go_in_segments_goes_one_by_one_and_the_rest_still_does() {
+        let receiver = Udp::bind(0).unwrap();
+        let to = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), receiver.port());
+        let mut sender = Udp::bind(0).unwrap().v4.unwrap();
+        assert!(sender.state.max_gso_segments() > 1);
+        // More than UDP_MAX_SEGMENTS.
+        sender.send(to, &[0; 300], 1).await;
+        assert!(sender.state.max_gso_segments() > 1);
+        let mut arrived = 0;
+        while arrived < 300 {
+            arrived += received(&receiver).await;
         }
     }
 }

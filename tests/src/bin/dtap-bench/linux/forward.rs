@@ -25,12 +25,12 @@ pub(super) fn run(port: u16, to: SocketAddr) -> Result<()> {
         let mut udp = Udp::bind(port).context("bind a port")?;
         udp.ignore_interface(device.index());
         writeln!(io::stdout(), "{}", device.name())?;
-        forward(&mut device, &udp, to).await.context("forward")
+        forward(&mut device, &mut udp, to).await.context("forward")
     })
 }
 
 /// In one task on one thread, as dtap's driver does it.
-async fn forward(device: &mut Device, udp: &Udp, to: SocketAddr) -> io::Result<()> {
+async fn forward(device: &mut Device, udp: &mut Udp, to: SocketAddr) -> io::Result<()> {
     let mut packets = Packets::default();
     let mut datagrams = Datagrams::default();
     let (mut leaving, mut arrived) = (Batch::new(), Batch::new());
@@ -59,7 +59,7 @@ async fn forward(device: &mut Device, udp: &Udp, to: SocketAddr) -> io::Result<(
 }
 
 /// Equally long packets in one call, with a shorter one at the end.
-async fn send(udp: &Udp, to: SocketAddr, packets: &Batch<()>) {
+async fn send(udp: &mut Udp, to: SocketAddr, packets: &Batch<()>) {
     let mut rest = packets.items();
     while let Some(((), first)) = rest.first() {
         let equal = rest.iter().take_while(|(_, it)| it.len() == first.len());

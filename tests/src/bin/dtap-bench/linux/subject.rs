@@ -45,6 +45,13 @@ impl Subject {
         }
     }
 
+    pub(super) const fn is_dtap(self) -> bool {
+        matches!(
+            self,
+            Self::Dtap | Self::Container | Self::Plain | Self::Session
+        )
+    }
+
     /// Tunnels that others have made.
     pub(super) const PEERS: [Self; 4] = [
         Self::Gotatun,
