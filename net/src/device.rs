@@ -42,6 +42,7 @@ impl Device {
     /// Without root (`NET_ADMIN`) or, on Linux, without `/dev/net/tun`.
     pub fn create(mtu: u16) -> io::Result<Self> {
         let inner = imp::builder().mtu(mtu).build_async()?;
+        imp::prepare(&inner);
         let name = inner.name()?;
         let index = nix::net::if_::if_nametoindex(name.as_str())?;
         let merge = imp::merge(&inner);

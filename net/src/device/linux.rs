@@ -12,9 +12,15 @@ const NO_OFFLOADS: &str = "DTAP_NO_OFFLOADS";
 pub(super) fn builder() -> DeviceBuilder {
     DeviceBuilder::new()
         .name("dtap%d")
-        .tx_queue_len(QUEUE)
         .enable(false)
         .offload(std::env::var_os(NO_OFFLOADS).is_none())
+}
+
+pub(super) fn prepare(device: &AsyncDevice) {
+    // In a user namespace the kernel does not let one (`dev_ioctl`).
+    if let Err(error) = device.set_tx_queue_len(QUEUE) {
+        tracing::debug!(%error, "the interface keeps its short queue");
+    }
 }
 
 /// Packets of which protocols the interface takes several of in one write.

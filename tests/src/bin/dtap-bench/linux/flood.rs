@@ -25,7 +25,8 @@ const PAUSE: Duration = Duration::from_micros(50);
 const SINK_BUFFER: usize = 16 << 20;
 /// What the kernel coalesces at most.
 const COALESCED: usize = 1 << 16;
-const READS: usize = 8;
+/// One: a blocking `recvmmsg` waits until it has all it was given room for.
+const READS: usize = 1;
 /// How soon a sink notices that it is over.
 const POLL: Duration = Duration::from_millis(100);
 
