@@ -4,8 +4,9 @@ use dtap_tunnel::offload::Merge;
 use tun_rs::{AsyncDevice, DeviceBuilder};
 
 /// Packets that the kernel keeps for a reader who has no core just now. Of 500,
-/// its default, 400,000 packets per second leave 1 ms.
-const QUEUE: u32 = 4096;
+/// its default, 400,000 packets per second leave 1 ms; far more than this let
+/// super-packets pile up until no cache holds them.
+const QUEUE: u32 = 1000;
 /// Set to anything, it makes the interface one packet per system call.
 const NO_OFFLOADS: &str = "DTAP_NO_OFFLOADS";
 
