@@ -97,29 +97,15 @@ impl Device {
 
     /// Takes packets for the OS; what waits is written by [`Self::flush`].
     pub fn send(&mut self, packets: &mut Batch<()>) {
-        let Self {
-            inner,
-            header_length,
-            writes,
-            ..
-        } = self;
-        writes.push(packets, |header, bytes, pieces| {
-            write(inner, &header.to_bytes()[..*header_length], bytes, pieces);
-        });
+        let write = writer(&self.inner, self.header_length);
+        self.writes.push(packets, write);
     }
 
     /// Gives the OS what waits, until it was `most` bytes. A packet that it
     /// refuses is dropped.
     pub fn flush(&mut self, most: usize) {
-        let Self {
-            inner,
-            header_length,
-            writes,
-            ..
-        } = self;
-        writes.pop(most, |header, bytes, pieces| {
-            write(inner, &header.to_bytes()[..*header_length], bytes, pieces);
-        });
+        let write = writer(&self.inner, self.header_length);
+        self.writes.pop(most, write);
     }
 
     /// Whether so much waits that no more should be taken in.
@@ -130,6 +116,15 @@ impl Device {
     /// Whether anything waits to be written.
     pub fn is_waiting(&self) -> bool {
         !self.writes.is_empty()
+    }
+}
+
+fn writer(
+    device: &AsyncDevice,
+    header_length: usize,
+) -> impl FnMut(Header, &[u8], &[Range<usize>]) {
+    move |header, bytes, pieces| {
+        write(device, &header.to_bytes()[..header_length], bytes, pieces);
     }
 }
 

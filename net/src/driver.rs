@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::device::{Device, Packets};
 use crate::session::{Lent, Outgoing};
-use crate::udp::{Datagrams, Udp};
+use crate::udp::{Datagrams, Udp, equally_long};
 
 /// A handle to the running driver; the driver ends with the last one.
 #[derive(Debug, Clone)]
@@ -264,18 +264,6 @@ impl Task {
             rest = &rest[run..];
         }
     }
-}
-
-/// How many from the first are of `length`, with one shorter one at the end.
-fn equally_long<T>(items: &[(T, std::ops::Range<usize>)], length: usize) -> usize {
-    let equal = items
-        .iter()
-        .take_while(|(_, range)| range.len() == length)
-        .count();
-    let shorter = items
-        .get(equal)
-        .is_some_and(|(_, range)| range.len() < length);
-    equal + usize::from(shorter)
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

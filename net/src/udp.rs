@@ -10,6 +10,7 @@ mod imp;
 use std::array;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -284,6 +285,18 @@ impl Default for Reads {
             count: 0,
         }
     }
+}
+
+/// How many from the first, which [`Udp::send`] takes at once, are of `length`, with one shorter one at the end.
+pub fn equally_long<T>(items: &[(T, Range<usize>)], length: usize) -> usize {
+    let equal = items
+        .iter()
+        .take_while(|(_, range)| range.len() == length)
+        .count();
+    let shorter = items
+        .get(equal)
+        .is_some_and(|(_, range)| range.len() < length);
+    equal + usize::from(shorter)
 }
 
 /// Whether another host may dial this address of one's own: loopback and

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use dtap_net::device::{Device, MTU, Packets};
-use dtap_net::udp::{Datagrams, Udp};
+use dtap_net::udp::{Datagrams, Udp, equally_long};
 use dtap_tunnel::Batch;
 
 /// As dtap's driver has it.
@@ -62,12 +62,7 @@ async fn forward(device: &mut Device, udp: &mut Udp, to: SocketAddr) -> io::Resu
 async fn send(udp: &mut Udp, to: SocketAddr, packets: &Batch<()>) {
     let mut rest = packets.items();
     while let Some(((), first)) = rest.first() {
-        let equal = rest.iter().take_while(|(_, it)| it.len() == first.len());
-        let equal = equal.count();
-        let shorter = rest
-            .get(equal)
-            .is_some_and(|(_, it)| it.len() < first.len());
-        let run = equal + usize::from(shorter);
+        let run = equally_long(rest, first.len());
         let contents = &packets.bytes()[first.start..rest[run - 1].1.end];
         udp.send(to, contents, first.len()).await;
         rest = &rest[run..];
