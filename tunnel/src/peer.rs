@@ -33,6 +33,9 @@ pub(crate) struct Peer {
     /// When keys were last seen to exist; only time takes them away.
     keyed: Option<Instant>,
     next_tick: Instant,
+    due: Instant,
+    /// As it was shown last.
+    path: Option<Path>,
     rx_bytes: u64,
     tx_bytes: u64,
 }
@@ -40,10 +43,13 @@ pub(crate) struct Peer {
 /// Seconds between keepalives: NATs between VM and host forget a UDP flow
 /// after 60 s, vpnkit's among them.
 const KEEPALIVE: u16 = 25;
-/// How often boringtun's timers, which count in seconds, are looked at.
-const TICK: Duration = Duration::from_secs(1);
+/// How often boringtun's timers, which count in seconds, are looked at; with the
+/// session's heartbeat, which comes once a second, if there is one.
+const TICK: Duration = Duration::from_millis(1250);
 /// By how much a tick may be early, so that a thousand peers tick as one.
-const TOGETHER: Duration = Duration::from_millis(250);
+const TOGETHER: Duration = Duration::from_millis(500);
+/// Timers finer than this would only cost wake-ups.
+const SOONEST: Duration = Duration::from_millis(5);
 /// REKEY_AFTER_TIME of the WireGuard paper, §6.1, here for idle keys too: the
 /// responder cannot ask for new ones once they have lapsed.
 const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
@@ -82,6 +88,8 @@ impl Peer {
             receiver: None,
             keyed: None,
             next_tick: now,
+            due: now,
+            path: None,
             rx_bytes: 0,
             tx_bytes: 0,
         }
@@ -216,6 +224,8 @@ impl Peer {
                 self.seal(&packet, now, output, drops);
             }
         }
+        let path = self.paths.current();
+        output.is_path_changed |= path != std::mem::replace(&mut self.path, path);
         if self.paths.has_session() {
             let messages = [self.paths.poll_message(), self.reports.poll(now)];
             let messages = messages.into_iter().flatten();
@@ -225,16 +235,24 @@ impl Peer {
         }
     }
 
-    pub(crate) fn poll_timeout(&self, now: Instant) -> Instant {
+    /// When [`Self::settle`] is next due, and remembers it.
+    pub(crate) fn poll_timeout(&mut self, now: Instant) -> Instant {
         let reports = self.reports.poll_timeout();
         let others = [
             self.paths.poll_timeout(now),
             reports.filter(|_| self.paths.has_session()),
         ];
-        others
+        let first = others
             .into_iter()
             .flatten()
-            .fold(self.next_tick, Instant::min)
+            .fold(self.next_tick, Instant::min);
+        self.due = first.max(now + SOONEST);
+        self.due
+    }
+
+    /// As [`Self::poll_timeout`] said last.
+    pub(crate) const fn due(&self) -> Instant {
+        self.due
     }
 
     fn note_authentic(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use boringtun::noise::handshake::parse_handshake_anon;
 use boringtun::noise::rate_limiter::RateLimiter;
@@ -42,11 +42,16 @@ pub struct Output {
     pub packets: Batch<()>,
     /// For sessions.
     pub messages: Vec<(PeerId, PathMessage)>,
+    /// Whether the path of a peer is another than before.
+    pub is_path_changed: bool,
 }
 
 impl Output {
     pub fn is_empty(&self) -> bool {
-        self.datagrams.is_empty() && self.packets.is_empty() && self.messages.is_empty()
+        self.datagrams.is_empty()
+            && self.packets.is_empty()
+            && self.messages.is_empty()
+            && !self.is_path_changed
     }
 
     /// Forgets everything and keeps the memory.
@@ -54,6 +59,7 @@ impl Output {
         self.datagrams.clear();
         self.packets.clear();
         self.messages.clear();
+        self.is_path_changed = false;
     }
 }
 
@@ -74,7 +80,10 @@ pub struct Tunnel {
     sources: Sources,
     next_id: u32,
     dirty: Vec<PeerId>,
-    deadline: Option<Instant>,
+    /// What is due next, and whose it is.
+    deadline: Option<(Instant, PeerId)>,
+    /// That may not be due so soon any more.
+    is_deadline_stale: bool,
     output: Output,
     drops: Drops,
 }
@@ -108,6 +117,7 @@ impl Tunnel {
             next_id: 0,
             dirty: Vec::new(),
             deadline: None,
+            is_deadline_stale: false,
             output: Output::default(),
             drops: Drops::default(),
         }
@@ -203,6 +213,8 @@ impl Tunnel {
     pub fn handle_session_heard(&mut self, id: PeerId, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.paths.session_heard(now);
+            // What is soon due anyway is done now, so that nobody wakes twice.
+            self.touch(id);
         }
     }
 
@@ -293,8 +305,8 @@ impl Tunnel {
 
     /// Does what time made due; call at [`Self::poll_timeout`] or later.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.limiter.0.reset_count();
         self.deadline = None;
+        self.is_deadline_stale = false;
         self.dirty.clear();
         let ids: Vec<_> = self.peers.keys().copied().collect();
         for id in ids {
@@ -303,8 +315,12 @@ impl Tunnel {
     }
 
     /// When [`Self::handle_timeout`] is next due; `None` without peers.
-    pub const fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        if std::mem::take(&mut self.is_deadline_stale) {
+            let due = self.peers.iter().map(|(id, peer)| (peer.due(), *id));
+            self.deadline = due.min();
+        }
+        self.deadline.map(|(due, _)| due)
     }
 
     /// Moves everything that is to be done into `output`, which must be clear.
@@ -337,6 +353,7 @@ impl Tunnel {
     }
 
     fn initiator(&mut self, datagram: &[u8], from: SocketAddr) -> Option<PeerId> {
+        self.limiter.0.reset_count();
         let mut cookie = [0; 64];
         match self
             .limiter
@@ -363,8 +380,13 @@ impl Tunnel {
     fn settle(&mut self, id: PeerId, now: Instant) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.settle(now, &mut self.output, &mut self.drops);
-            let due = peer.poll_timeout(now).max(now + SOONEST);
-            self.deadline = Some(self.deadline.map_or(due, |other| other.min(due)));
+            let due = peer.poll_timeout(now);
+            match self.deadline {
+                Some((earlier, owner)) if earlier <= due => {
+                    self.is_deadline_stale |= owner == id && earlier < due;
+                }
+                Some(_) | None => self.deadline = Some((due, id)),
+            }
         }
     }
 
@@ -387,6 +409,3 @@ impl Tunnel {
 fn is_within(prefixes: &JointPrefixSet<IpNet>, address: SocketAddr) -> bool {
     prefixes.get_lpm(&address.ip().into()).is_some()
 }
-
-/// Timers finer than this would only cost wake-ups.
-const SOONEST: Duration = Duration::from_millis(5);

@@ -200,10 +200,14 @@ impl Pair {
 
     /// Goes to the next event, at most to `end`; false once it is reached.
     fn step(&mut self, end: Instant) -> bool {
-        let timers = self.ends.iter().filter_map(|end| end.tunnel.poll_timeout());
+        let timers: Vec<_> = self
+            .ends
+            .iter_mut()
+            .filter_map(|end| end.tunnel.poll_timeout())
+            .collect();
         let arrivals = [self.network.next_arrival(), self.session.next_arrival()];
         let heartbeat = self.has_session.then_some(self.next_heartbeat);
-        let events = timers.chain(arrivals.into_iter().flatten());
+        let events = timers.into_iter().chain(arrivals.into_iter().flatten());
         let next = events.chain(heartbeat).min().filter(|next| *next <= end);
         let reached = next.unwrap_or(end).max(self.now);
         super::advance_clock(reached - self.now);
@@ -255,7 +259,7 @@ impl Pair {
                 end.wakeups += 1;
                 end.tunnel.handle_timeout(now);
                 self.act(side);
-                let due = self.end(side).tunnel.poll_timeout();
+                let due = self.end_mut(side).tunnel.poll_timeout();
                 assert!(due.is_none_or(|due| due > now), "{side:?} spins");
             }
         }
