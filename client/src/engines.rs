@@ -112,6 +112,9 @@ impl Source {
 
     /// Returns once that is so.
     pub(crate) async fn leads_elsewhere(self, before: Choice) {
+        if self.selection.is_final(&self.environment) {
+            return std::future::pending().await;
+        }
         while !self.is_elsewhere(&before) {
             tokio::time::sleep(LOOK).await;
         }

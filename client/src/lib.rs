@@ -39,8 +39,8 @@ use cli::{Arguments, Command};
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse_checked();
     start_log(&arguments);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: nothing here is busy for long, packets have their own, and to wake one costs less than two.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use dtap_tunnel::session::Message;
 use dtap_tunnel::{Batch, Output, Path, PathMessage, PeerId, Source, Tunnel};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::device::{Device, Packets};
 use crate::session::{Lent, Outgoing};
@@ -20,6 +20,7 @@ use crate::udp::{Datagrams, Udp, equally_long};
 pub struct Driver {
     events: mpsc::Sender<Event>,
     detached: mpsc::UnboundedSender<(PeerId, u64)>,
+    paths: watch::Receiver<()>,
 }
 
 enum Event {
@@ -38,6 +39,7 @@ struct Task {
     sessions: HashMap<PeerId, Outgoing>,
     events: mpsc::Receiver<Event>,
     detached: mpsc::UnboundedReceiver<(PeerId, u64)>,
+    paths: watch::Sender<()>,
     packets: Packets,
     datagrams: Datagrams,
     output: Output,
@@ -62,6 +64,7 @@ pub fn start(
     udp.ignore_interface(device.index());
     let (events, receiver) = mpsc::channel(EVENTS);
     let (detached, detachments) = mpsc::unbounded_channel();
+    let (changed, paths) = watch::channel(());
     let task = Task {
         tunnel,
         device,
@@ -69,11 +72,17 @@ pub fn start(
         sessions: HashMap::new(),
         events: receiver,
         detached: detachments,
+        paths: changed,
         packets: Packets::default(),
         datagrams: Datagrams::default(),
         output: Output::default(),
     };
-    (Driver { events, detached }, task.run())
+    let driver = Driver {
+        events,
+        detached,
+        paths,
+    };
+    (driver, task.run())
 }
 
 impl Driver {
@@ -90,6 +99,11 @@ impl Driver {
         }));
         self.events.send(Event::Call(call)).await.ok()?;
         result.await.ok()
+    }
+
+    /// Changes whenever the path of a peer does.
+    pub fn path_changes(&self) -> watch::Receiver<()> {
+        self.paths.clone()
     }
 
     pub(crate) async fn attach(&self, peer: PeerId, outgoing: Outgoing) {
@@ -226,6 +240,9 @@ impl Task {
             if let Some(session) = self.sessions.get(&peer) {
                 session.message(&Message::Path(message));
             }
+        }
+        if output.is_path_changed {
+            self.paths.send_replace(());
         }
         output.clear();
         self.output = output;

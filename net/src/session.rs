@@ -1,9 +1,14 @@
 //! A session over any pair of byte streams: frames in, frames out.
 //!
-//! Two tasks per session: one reads and sorts frames, one writes what is
-//! queued. The reader is never far ahead of the driver: what the driver cannot
-//! take yet stays in the stream, so that it shows in the sender's queue, which
-//! decides what to drop.
+//! Three tasks per session: one reads and sorts frames, one writes what is
+//! queued, one keeps it alive. They belong on the driver's own thread, where a
+//! datagram gets from the stream to the tunnel without waking anybody, and so
+//! do the streams. The reader is never far ahead of the driver: what the driver
+//! cannot take yet stays in the stream, so that it shows in the sender's queue,
+//! which decides what to drop.
+
+mod pulse;
+mod reader;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +16,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use dtap_tunnel::PeerId;
-use dtap_tunnel::session::{Datagrams, Decoder, Frame, Message, Queue};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use dtap_tunnel::session::{Datagrams, Message, Queue};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+pub use pulse::Heart;
+use reader::Reader;
+
 use crate::driver::Driver;
 
-/// One end of a session; both its tasks end when it is dropped.
+/// One end of a session; its tasks end when it is dropped.
 #[derive(Debug)]
 pub struct Session {
     outgoing: Outgoing,
@@ -34,10 +43,12 @@ pub struct Outgoing {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Notify,
+    /// When something arrived last.
+    heard: Mutex<tokio::time::Instant>,
 }
 
 /// Datagrams on their way to the driver; their memory goes back to the reader.
@@ -47,30 +58,35 @@ pub(crate) struct Lent {
     home: mpsc::Sender<Datagrams>,
 }
 
-/// Bytes; twice as many as a pipe holds (pipe(7)).
-const READ: usize = 128 << 10;
-/// Reads between reader and driver: one is filled while the other is emptied.
-const LENT: usize = 2;
 const MESSAGES: usize = 64;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Session {
-    /// Starts both tasks on a stream.
-    pub fn new<R, W>(read: R, write: W) -> Self
+    /// Starts its tasks on the runtime of the driver it will be attached to,
+    /// where the streams should have been opened, too.
+    pub fn start<R, W>(runtime: &Handle, heart: Heart, read: R, write: W) -> Self
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
         let outgoing = Outgoing {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            shared: Arc::default(),
+            shared: Arc::new(Shared {
+                queue: Mutex::default(),
+                wake: Notify::new(),
+                heard: Mutex::new(tokio::time::Instant::now()),
+            }),
         };
         let attached = Arc::new(OnceLock::new());
         let (messages, incoming) = mpsc::channel(MESSAGES);
+        // The reader's alone: the stream's end is the channel's.
+        let silence = messages.downgrade();
+        let reader = Reader::new(messages, Arc::clone(&attached), outgoing.clone(), heart);
         let mut tasks = JoinSet::new();
-        tasks.spawn(write_frames(write, Arc::clone(&outgoing.shared)));
-        tasks.spawn(Reader::new(messages, Arc::clone(&attached)).run(read));
+        tasks.spawn_on(write_frames(write, Arc::clone(&outgoing.shared)), runtime);
+        tasks.spawn_on(reader.run(read), runtime);
+        tasks.spawn_on(pulse::keep(heart, outgoing.clone(), silence), runtime);
         Self {
             outgoing,
             incoming,
@@ -94,7 +110,8 @@ impl Session {
     /// The next message that is not the tunnel's; `None` at the stream's end.
     ///
     /// # Errors
-    /// When the stream breaks or does not carry a session; it ends then.
+    /// When the stream breaks, does not carry a session, or has been silent for
+    /// too long; it ends then.
     pub async fn recv(&mut self) -> io::Result<Option<Message>> {
         self.incoming.recv().await.transpose()
     }
@@ -141,6 +158,10 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn heard(&self) -> MutexGuard<'_, tokio::time::Instant> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Lent {
@@ -183,76 +204,5 @@ async fn write_frames(mut stream: impl AsyncWrite + Unpin, shared: Arc<Shared>) 
     }
 }
 
-struct Reader {
-    decoder: Decoder,
-    messages: mpsc::Sender<io::Result<Message>>,
-    attached: Arc<OnceLock<(Driver, PeerId)>>,
-    home: mpsc::Sender<Datagrams>,
-    returned: mpsc::Receiver<Datagrams>,
-}
-
-impl Reader {
-    fn new(
-        messages: mpsc::Sender<io::Result<Message>>,
-        attached: Arc<OnceLock<(Driver, PeerId)>>,
-    ) -> Self {
-        let (home, returned) = mpsc::channel(LENT);
-        for _ in 0..LENT {
-            // There is room for all that are lent.
-            let _ = home.try_send(Datagrams::default());
-        }
-        Self {
-            decoder: Decoder::default(),
-            messages,
-            attached,
-            home,
-            returned,
-        }
-    }
-
-    async fn run(mut self, mut stream: impl AsyncRead + Unpin) {
-        let mut goes_on = Some(());
-        while goes_on.is_some() {
-            match stream.read(self.decoder.room(READ)).await {
-                Ok(0) => return,
-                Ok(read) => self.decoder.arrived(read),
-                Err(error) => return drop(self.messages.send(Err(error)).await),
-            }
-            goes_on = self.sort().await;
-        }
-    }
-
-    /// Gives what has arrived to those it is for; `None` if there is nobody, or
-    /// the stream is not a session.
-    async fn sort(&mut self) -> Option<()> {
-        while let Some(frame) = self.decoder.next() {
-            match frame {
-                Ok(Frame::Datagram(_)) => {}
-                Ok(Frame::Message(Message::Path(message))) => {
-                    self.hand_over().await?;
-                    if let Some((driver, peer)) = self.attached.get() {
-                        driver.message(*peer, message).await;
-                    }
-                }
-                Ok(Frame::Message(message)) => self.messages.send(Ok(message)).await.ok()?,
-                Err(error) => {
-                    let error = io::Error::new(io::ErrorKind::InvalidData, error);
-                    self.messages.send(Err(error)).await.ok()?;
-                    return None;
-                }
-            }
-        }
-        self.hand_over().await
-    }
-
-    /// Gives the driver all datagrams so far, if only to say that the peer is alive.
-    async fn hand_over(&mut self) -> Option<()> {
-        if let Some((driver, peer)) = self.attached.get() {
-            let mut datagrams = self.returned.recv().await?;
-            self.decoder.hand_over(&mut datagrams);
-            let home = self.home.clone();
-            driver.datagrams(*peer, Lent { datagrams, home }).await;
-        }
-        Some(())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,6 @@
 //! the server, and answers.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use dtap_net::firewall::Firewall;
@@ -10,13 +9,9 @@ use dtap_net::session::Session;
 use dtap_tunnel::PublicKey;
 use dtap_tunnel::session::{Hello, Message, XTABLES_LOCK};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
 
 use crate::client::SessionId;
 use crate::run::{Pairing, Request, Welcome};
-
-/// A session is alive while something arrives within this time.
-const SILENCE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Conversation {
     pub(crate) id: SessionId,
@@ -55,20 +50,12 @@ impl Conversation {
     }
 
     async fn talk(&self, session: &mut Session, client: &mut Caller) -> Result<()> {
-        let mut deadline = Instant::now() + SILENCE;
-        loop {
-            let received = timeout_at(deadline, session.recv()).await;
-            let Ok(received) = received else {
-                bail!("nothing heard for {} s", SILENCE.as_secs());
-            };
-            let Some(message) = received? else {
-                return Ok(());
-            };
-            deadline = Instant::now() + SILENCE;
+        while let Some(message) = session.recv().await? {
             if self.answer(message, session, client).await? == Talk::Over {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     async fn answer(
@@ -146,11 +133,10 @@ impl Conversation {
                 while let Ok(Some(_)) = session.recv().await {}
                 return Ok(Talk::Over);
             }
-            // At the client's time: two clocks would wake both ends twice as often.
-            Message::Heartbeat => session.send(&Message::Heartbeat),
             Message::Paired(_)
             | Message::PlanDone { .. }
             | Message::Path(_)
+            | Message::Heartbeat
             | Message::Failed { .. }
             | Message::Unknown => {}
         }

@@ -7,9 +7,9 @@ use std::io;
 use anyhow::{Context as _, Result};
 use dtap_net::device::{Device, MTU};
 use dtap_net::driver::{self, Driver};
-use dtap_net::thread::PacketThread;
 use dtap_net::udp::Udp;
 use dtap_tunnel::{PrivateKey, PublicKey, Tunnel};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::client::Client;
@@ -23,15 +23,13 @@ pub(crate) struct DataPlane {
     pub(crate) port: u16,
     kernel: Kernel,
     driving: JoinHandle<io::Result<()>>,
-    _thread: PacketThread,
 }
 
 impl DataPlane {
     /// Opens everything and routes nothing yet. The UDP port is `wanted`; if that
     /// is 0, `last` where it is still free: NATs and clients know it.
-    pub(crate) fn open(key: &PrivateKey, wanted: u16, last: u16) -> Result<Self> {
-        let thread = PacketThread::start().context("start the thread that moves packets")?;
-        let context = thread.runtime().enter();
+    pub(crate) fn open(runtime: &Handle, key: &PrivateKey, wanted: u16, last: u16) -> Result<Self> {
+        let context = runtime.enter();
         let device = Device::create(MTU).context("create the tunnel interface")?;
         let interface = device.name().to_owned();
         let udp = bind(wanted, last)?;
@@ -45,8 +43,7 @@ impl DataPlane {
             interface,
             port,
             kernel,
-            driving: thread.runtime().spawn(driving),
-            _thread: thread,
+            driving: runtime.spawn(driving),
         })
     }
 

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use dtap_net::firewall::FirewallWatch;
 use dtap_net::router::RouteWatch;
-use dtap_net::session::Session;
+use dtap_net::session::{Heart, Session};
 use dtap_net::stdio;
+use dtap_net::thread::PacketThread;
 use dtap_tunnel::PublicKey;
 use dtap_tunnel::session::Hello;
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -30,6 +32,8 @@ pub(crate) struct Server {
     store: Store,
     /// The UDP port the user wants, 0 for any.
     port: u16,
+    /// Of the data plane, and of the sessions that carry datagrams for it.
+    thread: PacketThread,
     /// Open while there are clients.
     data_plane: Option<DataPlane>,
     hello: Hello,
@@ -100,8 +104,9 @@ impl Server {
             hello: self.hello.clone(),
             requests: self.sender.clone(),
         };
+        let packets = self.thread.runtime().clone();
         tokio::spawn(async move {
-            if let Err(error) = serve(stream, conversation).await {
+            if let Err(error) = serve(stream, conversation, &packets).await {
                 tracing::debug!("socket connection ended: {error:#}");
             }
         });
@@ -154,15 +159,19 @@ async fn changed(rules: &mut FirewallWatch, routes: &mut RouteWatch) -> Result<(
     }
 }
 
-async fn serve(stream: UnixStream, conversation: Conversation) -> Result<()> {
+async fn serve(stream: UnixStream, conversation: Conversation, packets: &Handle) -> Result<()> {
     stream.readable().await?;
     let mut stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     let received = stdio::receive(&stream).context("read what is wanted")?;
     match (received.byte, received.stdio) {
         (socket::SESSION, Some((stdin, stdout))) => {
-            let (read, write) = stdio::pipes(stdin, stdout).context("use a session's stdio")?;
-            conversation.hold(Session::new(read, write)).await;
+            let session = {
+                let _context = packets.enter();
+                let (read, write) = stdio::pipes(stdin, stdout).context("use a session's stdio")?;
+                Session::start(packets, Heart::Answers, read, write)
+            };
+            conversation.hold(session).await;
         }
         (socket::STATUS, None) => {
             let status = conversation.status().await?;

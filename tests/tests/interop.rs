@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use dtap_net::device::Device;
 use dtap_net::driver::{self, Driver};
-use dtap_net::session::Session;
+use dtap_net::session::{Heart, Session};
 use dtap_net::udp::Udp;
 use dtap_tests::echo::{EchoServer, tcp_echoes, udp_echoes};
 use dtap_tests::lab::{Background, Lab, Link, Options, can_run};
@@ -119,7 +119,7 @@ impl End {
             let (near, far) = duplex(STREAM);
             tokio::spawn(unpack(far, socket));
             let (read, write) = split(near);
-            let session = Session::new(read, write);
+            let session = Session::start(self.runtime.handle(), Heart::Answers, read, write);
             session.attach(&self.driver, self.peer).await;
             Ok(session)
         })

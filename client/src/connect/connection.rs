@@ -124,13 +124,13 @@ impl Connection {
             None
         };
         // Before anything is started: a host that cannot have an interface changes nothing.
-        self.open_link()?;
+        let packets = self.open_link()?.runtime().clone();
         let server::Opened {
             mut session,
             server,
             container,
             unequipped,
-        } = server::open(&engine, &self.settings, &self.boot).await?;
+        } = server::open(&engine, &self.settings, &self.boot, &packets).await?;
         if direct::is_shared_with(&server) {
             self.do_without_server(session, &engine, before).await?;
             return Ok(Begun::Direct(engine));
@@ -178,12 +178,13 @@ impl Connection {
         }
     }
 
-    fn open_link(&mut self) -> Result<()> {
+    fn open_link(&mut self) -> Result<&Link> {
         let aim = self.aim.as_ref().context("find the engine")?;
-        if !self.link.as_ref().is_some_and(Link::is_open) {
-            self.link = Some(Link::open(&aim.key)?);
-        }
-        Ok(())
+        let link = match self.link.take().filter(Link::is_open) {
+            Some(link) => link,
+            None => Link::open(&aim.key)?,
+        };
+        Ok(self.link.insert(link))
     }
 
     /// Agrees on tunnel addresses that no other connection has.

@@ -23,7 +23,7 @@ const PEACE: Duration = Duration::from_secs(60);
 impl Contest {
     /// Counts which of the routes that were set are gone from those there are.
     pub(super) fn observe(&mut self, present: &BTreeSet<IpNet>, now: Instant) {
-        self.yielded.retain(|_, until| *until > now);
+        self.end_peace(now);
         for destination in self.set.difference(present) {
             let deletions = self.deletions.entry(*destination).or_default();
             deletions.retain(|then| now - *then < PERIOD);
@@ -54,9 +54,14 @@ impl Contest {
         yielded.map(|it| (*it, reason(it))).collect()
     }
 
-    /// Whether one of them is to be tried again.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.yielded.values().any(|until| *until <= now)
+    /// When the first of them is to be tried again.
+    pub(super) fn peace_ends(&self) -> Option<Instant> {
+        self.yielded.values().min().copied()
+    }
+
+    /// Tries again those whose time has come.
+    pub(super) fn end_peace(&mut self, now: Instant) {
+        self.yielded.retain(|_, until| *until > now);
     }
 }
 
@@ -92,12 +97,11 @@ mod tests {
         let yielded = contest.yielded();
         let yielded: Vec<_> = yielded.keys().map(ToString::to_string).collect();
         assert_eq!(yielded, ["172.18.0.0/16"]);
-        assert!(!contest.is_over(start));
-        assert!(contest.is_over(start + PEACE));
+        assert_eq!(contest.peace_ends(), Some(start + PEACE));
 
         contest.set(&routes("172.19.0.0/16"));
         contest.observe(&routes("172.19.0.0/16"), start + PEACE);
-        assert!(contest.yielded().is_empty() && !contest.is_over(start + PEACE));
+        assert!(contest.yielded().is_empty() && contest.peace_ends().is_none());
     }
 
     #[test]

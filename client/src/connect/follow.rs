@@ -8,7 +8,7 @@ use dtap_net::router::RouteWatch;
 use dtap_tunnel::Path;
 use dtap_tunnel::session::{Message, Problem};
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::claims::Others;
 use super::connection::{Attached, Connection, goodbye};
@@ -28,9 +28,8 @@ struct Listed {
     swarm: Swarm,
 }
 
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A session is alive while something arrives within this time.
-const SILENCE: Duration = Duration::from_secs(5);
+/// Of the server, for the handshake.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Events come in bursts (`compose up`); the first of a burst waits this long
 /// for the rest.
 const BURST: Duration = Duration::from_millis(30);
@@ -46,7 +45,6 @@ struct Follower {
     attached: Attached,
     generation: u64,
     pace: Pace,
-    silent: Instant,
     path: Option<Path>,
     /// Networks the server could not attach, by ID, and why.
     refused: BTreeMap<String, String>,
@@ -61,8 +59,13 @@ impl Connection {
         // Subscribe first, then list: nothing falls between.
         let mut events = engine.events().await?;
         let mut routes = RouteWatch::new().context("watch this host's routes")?;
-        let mut heartbeat = interval(HEARTBEAT);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut paths = self
+            .link
+            .as_ref()
+            .context("open the tunnel")?
+            .driver
+            .path_changes();
+        paths.mark_changed();
         let mut stop = self.stop.clone();
         let mut elsewhere = Box::pin(self.leads_elsewhere());
         let claims = self.claims.clone();
@@ -73,7 +76,6 @@ impl Connection {
             attached,
             generation: 0,
             pace: Pace::begin(),
-            silent: Instant::now() + SILENCE,
             path: None,
             refused: BTreeMap::new(),
             contest: Contest::default(),
@@ -123,18 +125,15 @@ impl Connection {
                     let Some(message) = message? else {
                         bail!("the session with the server ended");
                     };
-                    follower.silent = Instant::now() + SILENCE;
                     self.hear(&mut follower, message).await?;
                 }
-                _ = heartbeat.tick() => {
-                    follower.attached.session.send(&Message::Heartbeat);
+                changed = paths.changed() => {
+                    changed.context("reach the tunnel: its interface is gone")?;
                     self.look_at_path(&mut follower).await?;
-                    if follower.contest.is_over(Instant::now()) {
-                        follower.pace.wake_within(BURST);
-                    }
                 }
-                () = sleep_until(follower.silent) => {
-                    bail!("nothing heard from the server for {} s", SILENCE.as_secs());
+                () = due(follower.contest.peace_ends()) => {
+                    follower.contest.end_peace(Instant::now());
+                    follower.pace.wake_within(BURST);
                 }
                 () = &mut elsewhere => {
                     self.say_bye(follower.attached).await;
@@ -286,13 +285,14 @@ impl Connection {
     async fn connected(&self, follower: &Follower) -> Result<()> {
         let link = self.link.as_ref().context("open the tunnel")?;
         let peer = follower.attached.peer;
+        let deadline = Instant::now() + PATIENCE;
         let status = loop {
             let status = link.driver.call(move |tunnel, _| tunnel.status(peer)).await;
             let status = status.flatten().context("reach the tunnel")?;
             if status.last_handshake.is_some() {
                 break status;
             }
-            if Instant::now() > follower.silent {
+            if Instant::now() > deadline {
                 bail!("the server does not answer the handshake");
             }
             tokio::time::sleep(HANDSHAKE_POLL).await;
@@ -348,6 +348,13 @@ async fn list(engine: Engine) -> Result<Listed> {
         containers,
         swarm,
     })
+}
+
+async fn due(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The outcome of a future, if there is one.

@@ -12,6 +12,7 @@ use dtap_net::udp::Udp;
 use dtap_tunnel::session::Paired;
 use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, Tunnel};
 use ipnet::IpNet;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::claims::Others;
@@ -27,7 +28,7 @@ pub(super) struct Link {
     router: Router,
     server: Option<Server>,
     driving: JoinHandle<std::io::Result<()>>,
-    _thread: PacketThread,
+    thread: PacketThread,
 }
 
 struct Server {
@@ -63,8 +64,13 @@ impl Link {
             router,
             server: None,
             driving: thread.runtime().spawn(driving),
-            _thread: thread,
+            thread,
         })
+    }
+
+    /// Where whatever carries datagrams belongs.
+    pub(super) const fn runtime(&self) -> &Handle {
+        self.thread.runtime()
     }
 
     /// False once the interface broke; a new link is needed then.

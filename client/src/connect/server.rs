@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail};
 use bytes::Bytes;
-use dtap_net::session::Session;
+use dtap_net::session::{Heart, Session};
 use dtap_tunnel::session::{Hello, Message, PROTOCOL, XTABLES_LOCK};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
@@ -28,13 +29,18 @@ const RETRY: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Opens a session, starting what is needed for it. `boot` names this run of
-/// the client.
-pub(super) async fn open(engine: &Engine, settings: &Settings, boot: &str) -> Result<Opened> {
+/// the client. The session runs where its datagrams are needed.
+pub(super) async fn open(
+    engine: &Engine,
+    settings: &Settings,
+    boot: &str,
+    packets: &Handle,
+) -> Result<Opened> {
     let mut deadline = Instant::now() + STARTING;
     let mut unequipped = None;
     loop {
         let container = ensure(engine, settings).await?;
-        let refused = match greet(engine, &container, boot).await {
+        let refused = match greet(engine, &container, boot, packets).await {
             Ok(opened) if opened.server.lacks_xtables_lock && unequipped.is_none() => {
                 drop(opened);
                 unequipped = Some(match equip(engine, settings, &container).await {
@@ -76,10 +82,11 @@ async fn greet(
     engine: &Engine,
     container: &ServerContainer,
     boot: &str,
+    packets: &Handle,
 ) -> Result<Opened, Greeting> {
-    let program = engine.session(&container.id).await;
+    let program = engine.session(&container.id, packets).await;
     let program = program.map_err(Greeting::NotYet)?;
-    let mut session = Session::new(program.output, program.input);
+    let mut session = Session::start(packets, Heart::Beats, program.output, program.input);
     let own = hello(boot);
     session.send(&Message::Hello(own.clone()));
     match timeout(ANSWER, answer(&mut session)).await {

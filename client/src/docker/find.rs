@@ -26,6 +26,17 @@ pub enum Selection {
     Host(String),
 }
 
+impl Selection {
+    /// Whether it names an engine once and for all: no file has a part in it.
+    pub(crate) fn is_final(&self, environment: &Environment) -> bool {
+        match self {
+            Self::Host(_) => true,
+            Self::Context(_) => false,
+            Self::Default => environment.variable("DOCKER_HOST").is_some(),
+        }
+    }
+}
+
 /// An engine to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {

@@ -322,7 +322,7 @@ impl Server {
     fn data_plane(&mut self) -> Result<&mut DataPlane> {
         if self.data_plane.is_none() {
             let (key, last) = (&self.store.key, self.store.state.port);
-            let data_plane = DataPlane::open(key, self.port, last)?;
+            let data_plane = DataPlane::open(self.thread.runtime(), key, self.port, last)?;
             self.store.state.port = data_plane.port;
             self.data_plane = Some(data_plane);
         }

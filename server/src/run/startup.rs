@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use dtap_net::firewall::Firewall;
 use dtap_net::foothold;
 use dtap_net::router::Router;
+use dtap_net::thread::PacketThread;
 use dtap_tunnel::PrivateKey;
 use dtap_tunnel::session::{Hello, PROTOCOL, XTABLES_LOCK};
 use tokio::net::UnixListener;
@@ -56,12 +57,14 @@ pub(super) async fn start(state_dir: &Path, port: u16) -> Result<Started> {
     let listener = listen(&state_dir.join(socket::NAME))?;
     let (sender, requests) = mpsc::channel(REQUESTS);
     // Even if no client is paired: what is missing is to be said at the start.
-    let data_plane = DataPlane::open(&store.key, port, store.state.port)?;
+    let thread = PacketThread::start().context("start the thread that moves packets")?;
+    let data_plane = DataPlane::open(thread.runtime(), &store.key, port, store.state.port)?;
     store.state.port = data_plane.port;
     store.save()?;
     let mut server = Server {
         store,
         port,
+        thread,
         data_plane: Some(data_plane),
         hello: hello(),
         clients: BTreeMap::new(),

@@ -15,13 +15,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use dtap_net::device::{Device, MTU};
 use dtap_net::driver::{self, Driver};
-use dtap_net::session::Session;
+use dtap_net::session::{Heart, Session};
 use dtap_net::udp::Udp;
 use dtap_tunnel::{Path as Way, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, Tunnel};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -97,7 +97,7 @@ async fn welcome(driver: &Driver, mut stream: UnixStream) -> Result<()> {
     let own = Ipv4Addr::from(<[u8; 4]>::try_from(&addresses[..4])?);
     let peer = add(driver, key, own, false).await?;
     let (read, write) = stream.into_split();
-    let mut session = Session::new(read, write);
+    let mut session = Session::start(&Handle::current(), Heart::Answers, read, write);
     session.attach(driver, peer).await;
     // Until the peer has found the way and leaves.
     while let Ok(Some(_)) = session.recv().await {}
@@ -125,7 +125,7 @@ async fn peer(number: u16, socket: &Path, server: IpAddr, range: u8) -> Result<D
     let told = driver.call(move |tunnel, now| tunnel.set_candidates(peer, &[endpoint], now));
     told.await.context("name the server")?;
     let (read, write) = stream.into_split();
-    let session = Session::new(read, write);
+    let session = Session::start(&Handle::current(), Heart::Beats, read, write);
     session.attach(&driver, peer).await;
     let found = async {
         while !by_udp(&driver, peer).await {
