@@ -18,6 +18,7 @@ use dtap_client::plan::{self, Input};
 use dtap_tests::lab::{self, Lab, Options};
 use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 /// A lab with the newest engine, or `None` where none can run.
@@ -103,7 +104,7 @@ async fn whole_life(lab: &Lab) -> Result<()> {
         (created.id.as_str(), ServerState::Running)
     );
 
-    let session = engine.session(&running.id).await?;
+    let session = engine.session(&running.id, &Handle::current()).await?;
     let process = session.process.clone();
     let sent: Vec<_> = (0..1_000_000).map(|it: u32| it as u8).collect();
     assert!(exchange(session, &sent).await? == sent);
@@ -211,7 +212,7 @@ async fn a_session_that_fails_says_why() -> Result<()> {
     let server = engine.create_server(&image).await?;
     engine.start_server(&server).await?;
 
-    let session = engine.session(&server.id).await?;
+    let session = engine.session(&server.id, &Handle::current()).await?;
     let process = session.process.clone();
 
     assert_eq!(exchange(session, b"").await?, b"");

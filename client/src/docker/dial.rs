@@ -4,6 +4,7 @@ mod route;
 mod ssh;
 mod tcp;
 mod tls;
+mod upgrade;
 
 use std::error::Error as _;
 use std::io;
@@ -20,13 +21,13 @@ use hyper::client::conn::{TrySendError, http1};
 use hyper_util::rt::TokioIo;
 use tracing::debug;
 
-use super::find::Target;
-use route::Route;
+pub(super) use route::Route;
+pub(super) use upgrade::{Duplex, upgrade};
 
 /// A client that connects when a request is made, and waits for the head of its response at most this long.
-pub(super) fn client(target: &Target, timeout: Duration) -> Result<Docker> {
+pub(super) fn client(route: Arc<Route>, timeout: Duration) -> Result<Docker> {
     let connections = Arc::new(Connections {
-        route: Route::new(target)?,
+        route,
         idle: Mutex::new(None),
     });
     let transport = move |request: BollardRequest| connections.clone().send(request);
@@ -42,7 +43,7 @@ pub(super) fn client(target: &Target, timeout: Duration) -> Result<Docker> {
 
 /// The connections to one engine. One is kept for the next request: a new one costs half a second by ssh.
 struct Connections<B> {
-    route: Route,
+    route: Arc<Route>,
     idle: Mutex<Option<http1::SendRequest<B>>>,
 }
 
@@ -72,15 +73,7 @@ where
     }
 
     async fn open(&self) -> Result<http1::SendRequest<B>, Error> {
-        let stream = TokioIo::new(self.route.dial().await?);
-        let (sender, connection) = http1::handshake(stream).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                debug!(%error, "a connection to the engine broke");
-            }
-        });
-
-        Ok(sender)
+        open(&self.route).await
     }
 
     async fn send_by(
@@ -102,6 +95,21 @@ where
     fn idle(&self) -> MutexGuard<'_, Option<http1::SendRequest<B>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn open<B>(route: &Route) -> Result<http1::SendRequest<B>, Error>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    let stream = TokioIo::new(route.dial().await?);
+    let (sender, connection) = http1::handshake(stream).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            debug!(%error, "a connection to the engine broke");
+        }
+    });
+
+    Ok(sender)
 }
 
 /// Requests to a server (unlike those to a proxy) have the path alone in their first line, and name the host
@@ -128,4 +136,4 @@ fn unwrapped(error: hyper::Error) -> Error {
 
 /// Engines ignore the name.
 const NAME: &str = "docker";
-const BASE: &str = "http://docker";
+pub(super) const BASE: &str = "http://docker";

@@ -19,6 +19,7 @@ use super::{Container, Network, dial, refusal};
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(super) docker: Docker,
+    pub(super) route: Arc<dial::Route>,
     endpoint: Arc<Endpoint>,
 }
 
@@ -46,7 +47,8 @@ impl Engine {
     ///
     /// One sentence with the fix: no permission, not running, no answer, or too old.
     pub async fn connect(target: &Target) -> Result<Self> {
-        let docker = dial::client(target, REQUEST_TIMEOUT)?;
+        let route = Arc::new(dial::Route::new(target)?);
+        let docker = dial::client(route.clone(), REQUEST_TIMEOUT)?;
         let endpoint = Arc::new(target.endpoint.clone());
         let negotiated = in_time(&endpoint, REQUEST_TIMEOUT, docker.negotiate_version()).await;
         let docker = negotiated.with_context(|| format!("connect to engine '{}'", target.name))?;
@@ -58,7 +60,11 @@ impl Engine {
                 target.name
             );
         }
-        Ok(Self { docker, endpoint })
+        Ok(Self {
+            docker,
+            route,
+            endpoint,
+        })
     }
 
     /// What the engine is.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::io::AsyncReadExt;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use super::{Engine, ServerContainer, ServerState};
@@ -29,7 +30,7 @@ impl Engine {
     }
 
     async fn try_reset(&self, server: &ServerContainer) -> Result<()> {
-        let mut program = self.run(&server.id, &RESET).await?;
+        let mut program = self.run(&server.id, &RESET, &Handle::current()).await?;
         let mut answer = Vec::new();
         program.output.read_to_end(&mut answer).await?;
 

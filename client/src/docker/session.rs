@@ -1,19 +1,21 @@
 //! A program run inside the server container, with its standard streams.
 
+mod output;
+
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use anyhow::{Result, anyhow};
-use bollard::container::LogOutput;
-use bollard::errors::Error;
-use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
-use bytes::{Buf, Bytes};
-use futures_util::Stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use anyhow::{Context as _, Result};
+use bollard::exec::CreateExecOptions;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+use tokio::runtime::Handle;
 
 use super::Engine;
+use super::dial::{self, Duplex};
+use output::{Complaint, Demultiplexer};
 
 /// The session program and its streams.
 #[derive(Debug)]
@@ -26,16 +28,10 @@ pub struct Session {
 }
 
 /// What the session program writes.
-pub struct SessionOutput {
-    frames: Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>,
-    unread: Bytes,
-    complaint: Arc<Complaint>,
-}
+pub struct SessionOutput(Demultiplexer<ReadHalf<Duplex>>);
 
 /// What the session program reads.
-pub struct SessionInput {
-    stream: Pin<Box<dyn AsyncWrite + Send>>,
-}
+pub struct SessionInput(WriteHalf<Duplex>);
 
 /// What is known of the session program beside its streams.
 #[derive(Clone, Debug)]
@@ -46,12 +42,18 @@ pub struct SessionProcess {
 }
 
 impl Engine {
-    /// Runs `/dtap-server session` in this container and attaches to it, without a terminal.
-    pub async fn session(&self, container_id: &str) -> Result<Session> {
-        self.run(container_id, &SESSION).await
+    /// Runs `/dtap-server session` in this container and attaches to it, without a terminal, by a connection that this
+    /// runtime serves.
+    pub async fn session(&self, container_id: &str, runtime: &Handle) -> Result<Session> {
+        self.run(container_id, &SESSION, runtime).await
     }
 
-    pub(super) async fn run(&self, container_id: &str, command: &[&str]) -> Result<Session> {
+    pub(super) async fn run(
+        &self,
+        container_id: &str,
+        command: &[&str],
+        runtime: &Handle,
+    ) -> Result<Session> {
         let program = CreateExecOptions {
             attach_stdin: Some(true),
             attach_stdout: Some(true),
@@ -62,34 +64,32 @@ impl Engine {
         };
         let exec = self.docker.create_exec(container_id, program);
         let exec = self.ask("create the session", exec).await?.id;
-        let options = StartExecOptions {
-            output_capacity: Some(OUTPUT_CAPACITY),
-            ..StartExecOptions::default()
+        let path = format!("/v{}/exec/{exec}/start", self.docker.client_version());
+        let route = self.route.clone();
+        let start = async move {
+            let options = json!({ "Detach": false, "Tty": false });
+            dial::upgrade(&route, &path, &options).await
         };
-        let start = self.docker.start_exec(&exec, Some(options));
-
-        let StartExecResults::Attached { output, input } =
-            self.ask("start the session", start).await?
-        else {
-            return Err(anyhow!(
-                "start the session: the engine did not attach to it"
-            ));
-        };
+        let started = runtime.spawn(self.clone().start(start));
+        let (output, input) = tokio::io::split(started.await.context("start the session")??);
         let complaint = Arc::new(Complaint::default());
 
         Ok(Session {
-            output: SessionOutput {
-                frames: output,
-                unread: Bytes::new(),
-                complaint: complaint.clone(),
-            },
-            input: SessionInput { stream: input },
+            output: SessionOutput(Demultiplexer::new(output, complaint.clone())),
+            input: SessionInput(input),
             process: SessionProcess {
                 engine: self.clone(),
                 exec,
                 complaint,
             },
         })
+    }
+
+    async fn start(
+        self,
+        start: impl Future<Output = Result<Duplex, bollard::errors::Error>>,
+    ) -> Result<Duplex> {
+        self.ask("start the session", start).await
     }
 }
 
@@ -110,31 +110,11 @@ impl SessionProcess {
 
 impl AsyncRead for SessionOutput {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-
-        while this.unread.is_empty() {
-            match ready!(this.frames.as_mut().poll_next(cx)) {
-                Some(Ok(LogOutput::StdErr { message })) => this.complaint.add(&message),
-                Some(Ok(LogOutput::StdOut { message } | LogOutput::StdIn { message })) => {
-                    this.unread = message
-                }
-                // What is left of a frame when the stream is cut.
-                Some(Ok(LogOutput::Console { .. })) => {
-                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
-                None => return Poll::Ready(Ok(())),
-            }
-        }
-
-        let length = this.unread.len().min(buffer.remaining());
-        buffer.put_slice(&this.unread[..length]);
-        this.unread.advance(length);
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
 
@@ -144,15 +124,15 @@ impl AsyncWrite for SessionInput {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stream.as_mut().poll_write(cx, bytes)
+        Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_flush(cx)
+        Pin::new(&mut self.0).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_shutdown(cx)
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
@@ -168,30 +148,4 @@ impl std::fmt::Debug for SessionInput {
     }
 }
 
-/// The beginning of the program's standard error.
-#[derive(Debug, Default)]
-struct Complaint(Mutex<Vec<u8>>);
-
-impl Complaint {
-    fn add(&self, message: &[u8]) {
-        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = LONGEST_COMPLAINT.saturating_sub(text.len());
-
-        text.extend(message.iter().take(room));
-    }
-
-    fn text(&self) -> String {
-        let text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-
-        String::from_utf8_lossy(&text).trim().to_owned()
-    }
-}
-
 const SESSION: [&str; 2] = ["/dtap-server", "session"];
-
-/// Bytes.
-const LONGEST_COMPLAINT: usize = 4096;
-const OUTPUT_CAPACITY: usize = 64 * 1024;
-
-#[cfg(test)]
-mod tests;
