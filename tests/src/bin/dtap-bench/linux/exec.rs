@@ -42,12 +42,18 @@ pub(super) fn run(
     })
 }
 
-/// Microseconds until a byte has come back, of each of `count`.
-pub(super) fn round_trips(lab: &Lab, container: &str, count: usize) -> Result<Vec<f64>> {
+/// Microseconds until a byte has come back, of each of `count`, with a pause before each.
+pub(super) fn round_trips(
+    lab: &Lab,
+    container: &str,
+    count: usize,
+    pause: Duration,
+) -> Result<Vec<f64>> {
     let mut stream = start(lab, container, "cat")?;
     // The engine puts a header of eight bytes before each piece.
     let mut answer = [0; HEADER + 1];
     let round_trip = |_| {
+        std::thread::sleep(pause);
         let begin = Instant::now();
         stream.get_mut().write_all(b"x")?;
         stream.read_exact(&mut answer)?;

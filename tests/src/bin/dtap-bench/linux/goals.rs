@@ -60,13 +60,13 @@ pub(super) const GOALS: [Goal; 16] = [
     Goal {
         what: "round trip by the session, µs",
         bound: Bound::AtMost(400.0),
-        figure: |it| it.median(Measure::RoundTrip, Subject::Session, "idle"),
+        figure: |it| it.median(Measure::RoundTrip, Subject::Session, "in a row"),
     },
     Goal {
         what: "round trip: dtap − veth, µs",
         bound: Bound::AtMost(60.0),
         figure: |it| {
-            let of = |subject| it.median(Measure::RoundTrip, subject, "idle");
+            let of = |subject| it.median(Measure::RoundTrip, subject, "in a row");
             Some(of(Subject::Dtap)? - of(Subject::Veth)?)
         },
     },

@@ -1,4 +1,7 @@
 //! Round trips, with nothing else to do and beside a TCP stream from the VM.
+//!
+//! With pauses between them all have gone to sleep before each: what that costs is this machine's. One after another, as
+//! questions of a program mostly come, they show what the tunnel costs.
 
 use std::time::Duration;
 
@@ -26,21 +29,26 @@ pub(super) fn measure(
         Ok(())
     };
     if *subject == Subject::Exec {
-        return add("idle", exec::round_trips(stage.lab, target, COUNT)?);
+        for (case, pause, _) in PACES {
+            add(case, exec::round_trips(stage.lab, target, COUNT, pause)?)?;
+        }
+        return Ok(());
     }
-    add("idle", ping(stage.lab, target)?)?;
+    for (case, _, pace) in PACES {
+        add(case, ping(stage.lab, target, pace)?)?;
+    }
     let mut load = iperf::load(stage.lab, target, Direction::Down, LOAD_SECONDS)?;
     std::thread::sleep(SETTLED);
-    let loaded = ping(stage.lab, target)?;
+    let loaded = ping(stage.lab, target, PAUSE)?;
     ensure!(load.wait(PATIENCE)? == 0, "the load: {}", load.output());
     add("loaded", loaded)
 }
 
 /// Microseconds of each answer.
-fn ping(lab: &Lab, target: &str) -> Result<Vec<f64>> {
+fn ping(lab: &Lab, target: &str, pace: &[&str]) -> Result<Vec<f64>> {
     let count = COUNT.to_string();
-    let ping = ["ping", "-n", "-c", &count, "-i", "0.01", "-W", "1", target];
-    let output = lab.mac(&ping);
+    let ping = ["ping", "-n", "-c", &count, "-W", "1", target];
+    let output = lab.mac(&[&ping, pace].concat());
     let times = output.stdout.split_whitespace();
     let times = times.filter_map(|word| word.strip_prefix("time="));
     let times: Vec<f64> = times.filter_map(|it| it.parse().ok()).collect();
@@ -49,6 +57,12 @@ fn ping(lab: &Lab, target: &str) -> Result<Vec<f64>> {
 }
 
 const COUNT: usize = 50;
+/// Of ping(8), and as long.
+const PAUSE: &[&str] = &["-i", "0.01"];
+const PACES: [(&str, Duration, &[&str]); 2] = [
+    ("idle", Duration::from_millis(10), PAUSE),
+    ("in a row", Duration::ZERO, &["-A"]),
+];
 /// What TCP has to fill the pipe.
 const SETTLED: Duration = Duration::from_millis(400);
 /// As long as [`SETTLED`] and all pings.

@@ -12,7 +12,7 @@ struct Column {
     decimals: usize,
 }
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     Column {
         heading: "up Gbit/s",
         figure: |it, of| it.median(Measure::Throughput, of, "up"),
@@ -30,6 +30,11 @@ const COLUMNS: [Column; 12] = [
     },
     Column {
         heading: "round trip µs",
+        figure: |it, of| it.median(Measure::RoundTrip, of, "in a row"),
+        decimals: 0,
+    },
+    Column {
+        heading: "with pauses µs",
         figure: |it, of| it.median(Measure::RoundTrip, of, "idle"),
         decimals: 0,
     },
