@@ -13,7 +13,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 
 use dtap_tunnel::Batch;
-use dtap_tunnel::offload::{Coalescer, Header, Merge};
+use dtap_tunnel::offload::{Coalescer, Header, Link, Merge};
 use tun_rs::AsyncDevice;
 
 pub use packets::Packets;
@@ -52,7 +52,7 @@ impl Device {
             } else {
                 Header::LENGTH
             },
-            writes: Writes::new(merge),
+            writes: Writes::new(Link::Ip, merge),
             inner,
             name,
             index,
