@@ -14,6 +14,10 @@ impl Tunnel {
         is_known.then(|| self.taps.add(config))
     }
 
+    pub fn has_tap(&self, id: TapId) -> bool {
+        self.taps.peer(id).is_some()
+    }
+
     pub fn remove_tap(&mut self, id: TapId) {
         self.taps.remove(id);
     }
