@@ -1,4 +1,5 @@
-//! The tun or utun interface, moved in batches of packets.
+//! Interfaces of ours, moved in batches: the tun or utun of packets, and the
+//! tap or feth of frames.
 //!
 //! tun-rs holds the file descriptor: it is widely used on both systems, needs
 //! no Apple framework, and can do the Linux offloads.
@@ -13,17 +14,18 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 
 use dtap_tunnel::Batch;
-use dtap_tunnel::offload::{Coalescer, Header, Merge};
+use dtap_tunnel::offload::{Coalescer, Header, Link, Merge};
 use tun_rs::AsyncDevice;
 
 pub use packets::Packets;
 use writes::Writes;
 
-/// A tunnel interface; it vanishes with its routes when dropped.
+/// An interface; it vanishes with its routes when dropped.
 pub struct Device {
     inner: AsyncDevice,
     name: String,
     index: u32,
+    link: Link,
     header_length: usize,
     writes: Writes,
 }
@@ -41,7 +43,19 @@ impl Device {
     /// # Errors
     /// Without root (`NET_ADMIN`) or, on Linux, without `/dev/net/tun`.
     pub fn create(mtu: u16) -> io::Result<Self> {
-        let inner = imp::builder().mtu(mtu).build_async()?;
+        Self::of(imp::builder().mtu(mtu).build_async()?, Link::Ip)
+    }
+
+    /// The same, but of frames: an Ethernet interface with this hardware
+    /// address.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn create_tap(address: [u8; 6], mtu: u16) -> io::Result<Self> {
+        Self::of(imp::tap(address, mtu)?, Link::Ethernet)
+    }
+
+    fn of(inner: AsyncDevice, link: Link) -> io::Result<Self> {
         imp::prepare(&inner);
         let name = inner.name()?;
         let index = nix::net::if_::if_nametoindex(name.as_str())?;
@@ -52,7 +66,8 @@ impl Device {
             } else {
                 Header::LENGTH
             },
-            writes: Writes::new(merge),
+            writes: Writes::new(link, merge),
+            link,
             inner,
             name,
             index,
@@ -67,6 +82,11 @@ impl Device {
     /// The OS's number of the interface.
     pub const fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Memory for what is read.
+    pub fn packets(&self) -> Packets {
+        Packets::new(self.link)
     }
 
     /// Waits until [`Self::recv`] has something to read.

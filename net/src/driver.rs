@@ -3,17 +3,20 @@
 //! One task owns the tunnel; nothing is locked. Everyone else holds a
 //! [`Driver`], which sends that task events and calls.
 
+mod taps;
+
 use std::collections::HashMap;
 use std::io;
 use std::time::Instant;
 
 use dtap_tunnel::session::Message;
-use dtap_tunnel::{Batch, Output, Path, PathMessage, PeerId, Source, Tunnel};
+use dtap_tunnel::{Batch, Output, Path, PathMessage, PeerId, Source, TapConfig, TapId, Tunnel};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::device::{Device, Packets};
 use crate::session::{Lent, Outgoing};
 use crate::udp::{Datagrams, Udp, equally_long};
+use taps::Taps;
 
 /// A handle to the running driver; the driver ends with the last one.
 #[derive(Debug, Clone)]
@@ -28,6 +31,8 @@ enum Event {
     Attach(PeerId, Outgoing),
     Datagrams(PeerId, Lent),
     Message(PeerId, PathMessage),
+    AddTap(TapConfig, Box<Device>, oneshot::Sender<Option<TapId>>),
+    RemoveTap(TapId),
 }
 
 struct Call(Box<dyn FnOnce(&mut Tunnel, Instant) + Send>);
@@ -35,6 +40,7 @@ struct Call(Box<dyn FnOnce(&mut Tunnel, Instant) + Send>);
 struct Task {
     tunnel: Tunnel,
     device: Device,
+    taps: Taps,
     udp: Udp,
     sessions: HashMap<PeerId, Outgoing>,
     events: mpsc::Receiver<Event>,
@@ -67,13 +73,14 @@ pub fn start(
     let (changed, paths) = watch::channel(());
     let task = Task {
         tunnel,
+        packets: device.packets(),
         device,
+        taps: Taps::default(),
         udp,
         sessions: HashMap::new(),
         events: receiver,
         detached: detachments,
         paths: changed,
-        packets: Packets::default(),
         datagrams: Datagrams::default(),
         output: Output::default(),
     };
@@ -104,6 +111,21 @@ impl Driver {
     /// Changes whenever the path of a peer does.
     pub fn path_changes(&self) -> watch::Receiver<()> {
         self.paths.clone()
+    }
+
+    /// Moves the frames of a tap from now on; `None` if there is no such peer, or
+    /// the driver has ended. The interface lasts as long as the tap: until
+    /// [`Self::remove_tap`], as long as its peer, and until somebody removes it.
+    pub async fn add_tap(&self, config: TapConfig, device: Device) -> Option<TapId> {
+        let (reply, result) = oneshot::channel();
+        self.send(Event::AddTap(config, Box::new(device), reply))
+            .await;
+        result.await.ok()?
+    }
+
+    /// Ends a tap, and with it its interface.
+    pub async fn remove_tap(&self, id: TapId) {
+        self.send(Event::RemoveTap(id)).await;
     }
 
     pub(crate) async fn attach(&self, peer: PeerId, outgoing: Outgoing) {
@@ -154,17 +176,21 @@ impl Task {
             ..
         } = self;
         packets.take(QUANTUM, |packet| tunnel.handle_packet(packet, now));
-        if !self.device.is_full() && self.udp.recv(datagrams)? {
+        let (read, gone) = self.taps.recv(tunnel, now);
+        busy |= read;
+        let is_full = self.device.is_full() || self.taps.is_full();
+        if !is_full && self.udp.recv(datagrams)? {
             busy = true;
             for (from, datagram) in datagrams.iter() {
                 tunnel.handle_datagram(Source::Udp(from), datagram, now);
             }
         }
+        gone.into_iter().for_each(|id| self.remove_tap(id));
         while let Ok((peer, session)) = self.detached.try_recv() {
             self.detach(peer, session);
         }
         for _ in 0..EVENTS_AT_A_TIME {
-            if self.device.is_full() {
+            if self.device.is_full() || self.taps.is_full() {
                 break;
             }
             let Ok(event) = self.events.try_recv() else {
@@ -177,7 +203,8 @@ impl Task {
             self.tunnel.handle_timeout(now);
         }
         self.flush(now).await;
-        Ok(busy || !self.packets.is_empty() || self.device.is_waiting())
+        let is_waiting = self.device.is_waiting() || self.taps.is_waiting();
+        Ok(busy || !self.packets.is_empty() || is_waiting)
     }
 
     /// Until there is something to do.
@@ -185,6 +212,7 @@ impl Task {
         let event = tokio::select! {
             ready = self.device.readable() => return ready,
             ready = self.udp.readable() => return ready,
+            () = self.taps.readable() => return Ok(()),
             event = self.events.recv() => event,
             Some((peer, session)) = self.detached.recv() => {
                 self.detach(peer, session);
@@ -200,7 +228,11 @@ impl Task {
 
     fn handle(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Call(Call(call)) => call(&mut self.tunnel, now),
+            Event::Call(Call(call)) => {
+                call(&mut self.tunnel, now);
+                let orphans = self.taps.orphans(&self.tunnel);
+                orphans.into_iter().for_each(|id| self.remove_tap(id));
+            }
             Event::Attach(peer, outgoing) => {
                 self.sessions.insert(peer, outgoing);
                 self.tunnel.handle_session_up(peer, now);
@@ -216,6 +248,27 @@ impl Task {
                 self.tunnel.handle_session_heard(peer, now);
                 self.tunnel.handle_message(peer, &message, now);
             }
+            Event::AddTap(config, device, reply) => {
+                // The caller may have been cancelled, and cannot remove it then.
+                if let Err(Some(id)) = reply.send(self.add_tap(config, *device)) {
+                    self.remove_tap(id);
+                }
+            }
+            Event::RemoveTap(id) => self.remove_tap(id),
+        }
+    }
+
+    fn add_tap(&mut self, config: TapConfig, device: Device) -> Option<TapId> {
+        let id = self.tunnel.add_tap(config)?;
+        self.udp.ignore_interface(device.index());
+        self.taps.add(id, device);
+        Some(id)
+    }
+
+    fn remove_tap(&mut self, id: TapId) {
+        self.tunnel.remove_tap(id);
+        if let Some(device) = self.taps.remove(id) {
+            self.udp.heed_interface(device.index());
         }
     }
 
@@ -235,6 +288,7 @@ impl Task {
         self.tunnel.poll_output(now, &mut output);
         self.device.send(&mut output.packets);
         self.device.flush(QUANTUM);
+        self.taps.send(&mut output.frames);
         self.send_datagrams(&output.datagrams).await;
         for (peer, message) in output.messages.drain(..) {
             if let Some(session) = self.sessions.get(&peer) {

@@ -23,7 +23,7 @@ pub struct Udp {
     v4: Option<Half>,
     v6: Option<Half>,
     port: u16,
-    ignored_interface: u32,
+    ignored_interfaces: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Half {
 pub struct Datagrams {
     v4: Reads,
     v6: Reads,
-    ignored_interface: u32,
+    ignored_interfaces: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -84,8 +84,13 @@ impl Udp {
     }
 
     /// Drops whatever arrives by this interface: a tunnel must not carry itself.
-    pub const fn ignore_interface(&mut self, index: u32) {
-        self.ignored_interface = index;
+    pub fn ignore_interface(&mut self, index: u32) {
+        self.ignored_interfaces.push(index);
+    }
+
+    /// Undoes [`Self::ignore_interface`].
+    pub fn heed_interface(&mut self, index: u32) {
+        self.ignored_interfaces.retain(|other| *other != index);
     }
 
     /// Waits until [`Self::recv`] has something to read.
@@ -105,7 +110,9 @@ impl Udp {
     /// # Errors
     /// When a socket is broken; refusals that ICMP brought are not errors.
     pub fn recv(&self, datagrams: &mut Datagrams) -> io::Result<bool> {
-        datagrams.ignored_interface = self.ignored_interface;
+        datagrams
+            .ignored_interfaces
+            .clone_from(&self.ignored_interfaces);
         Half::recv(self.v4.as_ref(), &mut datagrams.v4)?;
         Half::recv(self.v6.as_ref(), &mut datagrams.v6)?;
         Ok(datagrams.v4.count + datagrams.v6.count > 0)
@@ -143,7 +150,7 @@ impl Udp {
             v4: Some(v4),
             v6,
             port,
-            ignored_interface: 0,
+            ignored_interfaces: Vec::new(),
         })
     }
 }
@@ -256,10 +263,12 @@ fn is_unsegmentable(error: &io::Error) -> bool {
 impl Datagrams {
     /// Those read last, with their sources.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
-        let ignored = Some(self.ignored_interface).filter(|index| *index != 0);
         let reads = self.v4.iter().chain(self.v6.iter());
         reads
-            .filter(move |(meta, _)| ignored.is_none() || meta.interface_index != ignored)
+            .filter(|(meta, _)| {
+                let by = meta.interface_index;
+                by.is_none_or(|by| !self.ignored_interfaces.contains(&by))
+            })
             .flat_map(|(meta, bytes)| {
                 let from = canonical(meta.addr);
                 let datagrams = bytes.chunks(meta.stride.max(1));

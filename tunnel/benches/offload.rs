@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use dtap_tunnel::Batch;
-use dtap_tunnel::offload::{Coalescer, Header, Merge, segment};
+use dtap_tunnel::offload::{Coalescer, Header, Link, Merge, segment};
 
 const PACKET: usize = 1420;
 /// No headers are longer; they are what has to be restored.
@@ -68,9 +68,15 @@ fn complete(group: &mut BenchmarkGroup<'_, WallTime>) {
     let mut scratch = Vec::new();
     group.bench_function("checksum", |bencher| {
         bencher.iter(|| {
-            segment(single, black_box(&mut packet), &mut scratch, |packet| {
-                black_box(packet);
-            })
+            segment(
+                Link::Ip,
+                single,
+                black_box(&mut packet),
+                &mut scratch,
+                |packet| {
+                    black_box(packet);
+                },
+            )
             .expect("header and packet fit");
         });
     });
@@ -83,9 +89,15 @@ fn segments(group: &mut BenchmarkGroup<'_, WallTime>, flow: Flow) {
     group.bench_function(format!("segment/{}", flow.name), |bencher| {
         bencher.iter(|| {
             packet[..HEADERS].copy_from_slice(&first);
-            segment(header, black_box(&mut packet), &mut scratch, |packet| {
-                black_box(packet);
-            })
+            segment(
+                Link::Ip,
+                header,
+                black_box(&mut packet),
+                &mut scratch,
+                |packet| {
+                    black_box(packet);
+                },
+            )
             .expect("header and packet fit");
         });
     });
@@ -94,11 +106,11 @@ fn segments(group: &mut BenchmarkGroup<'_, WallTime>, flow: Flow) {
 fn coalesce(group: &mut BenchmarkGroup<'_, WallTime>, flow: Flow) {
     let (header, mut packet) = super_packet(flow, PACKETS);
     let mut batch = Batch::new();
-    segment(header, &mut packet, &mut Vec::new(), |packet| {
+    segment(Link::Ip, header, &mut packet, &mut Vec::new(), |packet| {
         batch.push((), packet);
     })
     .expect("header and packet fit");
-    let mut coalescer = Coalescer::new(Merge::TcpAndUdp);
+    let mut coalescer = Coalescer::new(Link::Ip, Merge::TcpAndUdp);
     let first = batch.bytes()[..HEADERS].to_vec();
     group.bench_function(format!("coalesce/{}", flow.name), |bencher| {
         bencher.iter(|| {

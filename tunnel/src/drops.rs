@@ -23,6 +23,22 @@ pub enum Drop {
     NoPath,
     /// The queue that holds packets while the path changes is full.
     QueueFull,
+    /// A frame or packet of a tap that there is not, or not for this peer.
+    NoTap,
+    /// Not a frame, too long a one, or none behind an EtherIP header.
+    MalformedFrame,
+    /// No part of a frame, wherever it is to be.
+    MalformedFragment,
+    /// It overlaps others of its frame, or there are too many of them.
+    OverlappingFragment,
+    /// Other fragments of a frame did not come in time.
+    Unassembled,
+    /// A frame that went round a ring, or came by a tap that closes one.
+    Looped,
+    /// More frames to groups than a tap may send.
+    Flood,
+    /// More stations behind a tap than there may be.
+    TooManyStations,
     /// There are no keys, and this side must not start a handshake.
     NoKeys,
 }

@@ -9,11 +9,12 @@ use std::hash::{Hash as _, Hasher as _};
 
 use rustc_hash::FxHasher;
 
-use crate::offload::flow_of;
+use crate::offload::{Link, flow_of};
 
 /// Who waits, by flow.
 #[derive(Debug)]
 pub struct Lanes {
+    link: Link,
     /// Packets that wait, by a hash of their flow: flows that share one merely
     /// wait for each other.
     waiting: [u32; SLOTS],
@@ -30,14 +31,21 @@ const SLOTS: usize = 256;
 const SHORT: usize = 600;
 
 impl Lanes {
+    pub const fn new(link: Link) -> Self {
+        Self {
+            link,
+            waiting: [0; SLOTS],
+        }
+    }
+
     /// Whether the packet may go before those that wait.
     pub fn may_pass(&self, packet: &[u8]) -> bool {
-        packet.len() <= SHORT && self.waiting[slot(packet)] == 0
+        packet.len() <= SHORT && self.waiting[self.slot(packet)] == 0
     }
 
     /// The packet waits.
     pub fn enter(&mut self, packet: &[u8]) -> Ticket {
-        let slot = slot(packet);
+        let slot = self.slot(packet);
         self.waiting[slot] += 1;
         Ticket(slot)
     }
@@ -46,20 +54,18 @@ impl Lanes {
     pub fn leave(&mut self, Ticket(slot): Ticket) {
         self.waiting[slot] -= 1;
     }
+
+    fn slot(&self, packet: &[u8]) -> usize {
+        let mut hasher = FxHasher::default();
+        flow_of(self.link.packet(packet)).hash(&mut hasher);
+        hasher.finish() as usize % SLOTS
+    }
 }
 
 impl Default for Lanes {
     fn default() -> Self {
-        Self {
-            waiting: [0; SLOTS],
-        }
+        Self::new(Link::Ip)
     }
-}
-
-fn slot(packet: &[u8]) -> usize {
-    let mut hasher = FxHasher::default();
-    flow_of(packet).hash(&mut hasher);
-    hasher.finish() as usize % SLOTS
 }
 
 #[cfg(test)]

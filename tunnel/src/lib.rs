@@ -13,6 +13,9 @@
 //!              packets ▶ device, datagrams ▶ udp or session, messages ▶ session
 //! ```
 //!
+//! Frames of taps go the way of packets: in by [`Tunnel::handle_frame`], and
+//! out to their own devices ([`Frames`]).
+//!
 //! A bad packet is dropped and counted ([`Drops`]); it never is an error that
 //! could end a loop. boringtun reads the monotonic clock by itself; the
 //! feature `mock-time` puts that clock under the control of tests.
@@ -24,6 +27,7 @@ mod batch;
 mod checksum;
 mod datagram;
 mod drops;
+mod frames;
 mod key;
 mod lanes;
 pub mod offload;
@@ -32,15 +36,18 @@ mod path;
 mod peer;
 pub mod session;
 mod source;
+mod tap;
 mod translation;
 mod tunnel;
 
 pub use batch::Batch;
 pub use drops::{Drop, Drops};
+pub use frames::Frames;
 pub use key::{KeyError, PrivateKey, PublicKey};
 pub use lanes::{Lanes, Ticket};
 pub use path::{Path, PathMessage, PathPolicy, Seal};
 pub use peer::{PeerConfig, PeerId, PeerStatus};
+pub use tap::{SegmentId, TapConfig, TapEnds, TapId};
 pub use tunnel::{Output, Source, Tunnel};
 
 #[cfg(test)]

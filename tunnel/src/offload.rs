@@ -6,18 +6,21 @@
 //! ```
 //!
 //! A device with `IFF_VNET_HDR` puts a [`Header`] before what it reads and
-//! expects one before what is written. Nothing here panics, whatever the bytes.
+//! expects one before what is written. Of a tap device both are Ethernet frames
+//! ([`Link`]). Nothing here panics, whatever the bytes.
 
 mod coalesce;
 mod flow;
 mod group;
 mod header;
+mod link;
 mod protocol;
 mod segment;
 
 pub use coalesce::{Coalescer, Merge};
 pub(crate) use flow::flow_of;
 pub use header::Header;
+pub use link::Link;
 pub use segment::{Malformed, segment};
 
 #[cfg(test)]

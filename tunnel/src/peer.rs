@@ -15,10 +15,12 @@ use boringtun::noise::{Tunn, TunnResult};
 
 use crate::datagram::{DATA_OVERHEAD, Datagram, INITIATION};
 use crate::drops::{Drop, Drops};
+use crate::frames::Frames;
 use crate::key::{PrivateKey, PublicKey};
 use crate::path::{Path, Paths, Reports, Route, Seal};
 use crate::tunnel::Output;
 use backlog::Backlog;
+pub(crate) use config::Accepted;
 pub use config::{PeerConfig, PeerId, PeerStatus};
 
 pub(crate) struct Peer {
@@ -95,6 +97,10 @@ impl Peer {
         }
     }
 
+    pub(crate) const fn id(&self) -> PeerId {
+        self.id
+    }
+
     pub(crate) const fn public_key(&self) -> PublicKey {
         self.config.public_key
     }
@@ -137,7 +143,7 @@ impl Peer {
     }
 
     /// Opens a datagram of this peer; `accept` says whether an inner source
-    /// address is its own, and finishes the packet. `from` is `None` for the session, whose datagrams
+    /// address is its own, and finishes the packet or takes a frame from it. `from` is `None` for the session, whose datagrams
     /// never move the UDP endpoint.
     pub(crate) fn open(
         &mut self,
@@ -146,7 +152,7 @@ impl Peer {
         from: Option<SocketAddr>,
         now: Instant,
         output: &mut Output,
-        mut accept: impl FnMut(IpAddr, &mut [u8]) -> Result<(), Drop>,
+        mut accept: impl FnMut(IpAddr, &mut [u8], &mut Frames) -> Result<Accepted, Drop>,
     ) -> Result<(), Drop> {
         match (seal_of(head), from) {
             (Some(seal), Some(from)) if self.backlog.is_overtaken_by(seal, datagram) => {
@@ -159,11 +165,15 @@ impl Peer {
         let address = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |from| from.ip());
         let reply_path = from.map_or(Path::Session, Path::Udp);
         let mut refused = None;
+        let mut is_authentic = true;
         let mut flush = false;
         let mut empty = false;
         let mut received = 0;
         let Output {
-            packets, datagrams, ..
+            packets,
+            frames,
+            datagrams,
+            ..
         } = output;
         packets.push_with(datagram.len().max(INITIATION), |slot| {
             let (packet, source) = match self.tunn.decapsulate(Some(address), datagram, slot) {
@@ -174,7 +184,9 @@ impl Peer {
                     return None;
                 }
                 TunnResult::Err(error) => {
-                    refused = Some(refusal(&error));
+                    let reason = refusal(&error);
+                    is_authentic = reason == Drop::MalformedPacket;
+                    refused = Some(reason);
                     return None;
                 }
                 TunnResult::WriteToNetwork(reply) => {
@@ -183,22 +195,24 @@ impl Peer {
                     return None;
                 }
             };
-            if let Err(reason) = accept(source, packet) {
-                refused = Some(reason);
-                return None;
+            let length = packet.len();
+            match accept(source, packet, frames) {
+                Ok(accepted) => {
+                    received = length;
+                    matches!(accepted, Accepted::Packet).then_some(((), length))
+                }
+                Err(reason) => {
+                    refused = Some(reason);
+                    None
+                }
             }
-            received = packet.len();
-            Some(((), received))
         });
         self.rx_bytes += received as u64;
         if received > 0 && from.is_none() {
             self.paths.packet_by_session(now);
         }
-        match refused {
-            None | Some(Drop::SourceNotAllowed | Drop::Untranslatable | Drop::MalformedPacket) => {
-                self.note_authentic(head, from, empty, now);
-            }
-            Some(_) => {}
+        if is_authentic {
+            self.note_authentic(head, from, empty, now);
         }
         if flush && self.config.initiates {
             self.flush_queue(now, output);
@@ -402,7 +416,7 @@ impl std::fmt::Debug for Peer {
 }
 
 /// A probe carries no packet.
-const fn nothing(_: IpAddr, _: &mut [u8]) -> Result<(), Drop> {
+const fn nothing(_: IpAddr, _: &mut [u8], _: &mut Frames) -> Result<Accepted, Drop> {
     Err(Drop::SourceNotAllowed)
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 mod link;
 mod pair;
 
+mod frames;
 mod handshake;
 mod hostile;
 mod mapping;

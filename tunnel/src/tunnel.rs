@@ -1,5 +1,8 @@
 //! All peers of one interface.
 
+mod frames;
+mod output;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
@@ -14,15 +17,17 @@ use rand_core::{OsRng, RngCore as _};
 use rustc_hash::FxHashMap;
 
 use crate::allowed_ips::AllowedIps;
-use crate::batch::Batch;
 use crate::datagram::Datagram;
 use crate::drops::{Drop, Drops};
+use crate::frames::Frames;
 use crate::key::{PrivateKey, PublicKey};
 use crate::packet::Addresses;
 use crate::path::{Path, PathMessage};
-use crate::peer::{Peer, PeerConfig, PeerId, PeerStatus};
+use crate::peer::{Accepted, Peer, PeerConfig, PeerId, PeerStatus};
 use crate::source::Sources;
+use crate::tap::{Taps, carries_frame};
 use crate::translation::{Direction, translate};
+pub use output::Output;
 
 /// Where a datagram came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,37 +35,6 @@ pub enum Source {
     /// The session of this peer.
     Session(PeerId),
     Udp(SocketAddr),
-}
-
-/// What the tunnel wants done, in order: datagrams before messages, so that a
-/// `Switch` follows all it speaks of.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// For UDP or a session.
-    pub datagrams: Batch<(PeerId, Path)>,
-    /// For the device.
-    pub packets: Batch<()>,
-    /// For sessions.
-    pub messages: Vec<(PeerId, PathMessage)>,
-    /// Whether the path of a peer is another than before.
-    pub is_path_changed: bool,
-}
-
-impl Output {
-    pub fn is_empty(&self) -> bool {
-        self.datagrams.is_empty()
-            && self.packets.is_empty()
-            && self.messages.is_empty()
-            && !self.is_path_changed
-    }
-
-    /// Forgets everything and keeps the memory.
-    pub fn clear(&mut self) {
-        self.datagrams.clear();
-        self.packets.clear();
-        self.messages.clear();
-        self.is_path_changed = false;
-    }
 }
 
 /// Peers, cryptokey routing and what is due when.
@@ -78,6 +52,7 @@ pub struct Tunnel {
     local: BTreeSet<IpAddr>,
     inner: JointPrefixSet<IpNet>,
     sources: Sources,
+    taps: Taps,
     next_id: u32,
     dirty: Vec<PeerId>,
     /// What is due next, and whose it is.
@@ -114,6 +89,7 @@ impl Tunnel {
             local: BTreeSet::new(),
             inner: JointPrefixSet::new(),
             sources: Sources::default(),
+            taps: Taps::default(),
             next_id: 0,
             dirty: Vec::new(),
             deadline: None,
@@ -149,6 +125,7 @@ impl Tunnel {
             self.keys.remove(&peer.public_key());
             self.indices.retain(|_, owner| *owner != id);
             self.allowed_ips.remove(id);
+            self.taps.remove_peer(id);
         }
     }
 
@@ -236,6 +213,10 @@ impl Tunnel {
         let Some(id) = self.allowed_ips.owner(addresses.destination) else {
             return self.drops.count(Drop::NoPeer);
         };
+        // Nobody but its own device speaks for a tap.
+        if carries_frame(packet) {
+            return self.drops.count(Drop::NoTap);
+        }
         self.sources.correct(packet, now);
         if let Some(pairs) = self.allowed_ips.pairs(id)
             && let Err(reason) =
@@ -265,15 +246,20 @@ impl Tunnel {
             return self.drops.count(Drop::UnknownPeer);
         };
         let (allowed_ips, sources) = (&mut self.allowed_ips, &mut self.sources);
-        let accept = |source, packet: &mut [u8]| {
+        let (taps, drops) = (&mut self.taps, &mut self.drops);
+        let accept = |source, packet: &mut [u8], frames: &mut Frames| {
             if !allowed_ips.allows(id, source) {
                 return Err(Drop::SourceNotAllowed);
+            }
+            if carries_frame(packet) {
+                taps.decapsulate(id, packet, now, frames, drops)?;
+                return Ok(Accepted::Frame);
             }
             if let Some(pairs) = allowed_ips.pairs(id) {
                 translate(packet, Direction::Inbound, |address| pairs.mapped(address))?;
             }
             sources.note(packet, now);
-            Ok(())
+            Ok(Accepted::Packet)
         };
         if let Err(reason) = peer.open(datagram, head, from, now, &mut self.output, accept) {
             self.drops.count(reason);
@@ -305,6 +291,7 @@ impl Tunnel {
 
     /// Does what time made due; call at [`Self::poll_timeout`] or later.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.taps.handle_timeout(now, &mut self.drops);
         self.deadline = None;
         self.is_deadline_stale = false;
         self.dirty.clear();
@@ -328,6 +315,7 @@ impl Tunnel {
         while let Some(id) = self.dirty.pop() {
             self.settle(id, now);
         }
+        self.taps.handle_timeout(now, &mut self.drops);
         std::mem::swap(output, &mut self.output);
     }
 

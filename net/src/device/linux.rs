@@ -1,7 +1,10 @@
-//! Linux: a tun interface `dtapN`; the kernel fills in the first free number.
+//! Linux: a tun interface `dtapN`, taps `dtaptN`; the kernel fills in the first
+//! free number.
+
+use std::io;
 
 use dtap_tunnel::offload::Merge;
-use tun_rs::{AsyncDevice, DeviceBuilder};
+use tun_rs::{AsyncDevice, DeviceBuilder, Layer};
 
 /// Packets that the kernel keeps for a reader who has no core just now. Of 500,
 /// its default, 400,000 packets per second leave 1 ms; far more than this let
@@ -9,6 +12,11 @@ use tun_rs::{AsyncDevice, DeviceBuilder};
 const QUEUE: u32 = 1000;
 /// Set to anything, it makes the interface one packet per system call.
 const NO_OFFLOADS: &str = "DTAP_NO_OFFLOADS";
+
+pub(super) fn tap(address: [u8; 6], mtu: u16) -> io::Result<AsyncDevice> {
+    let tap = builder().name("dtapt%d").layer(Layer::L2);
+    tap.mac_addr(address).mtu(mtu).build_async()
+}
 
 pub(super) fn builder() -> DeviceBuilder {
     DeviceBuilder::new()

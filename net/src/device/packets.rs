@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use dtap_tunnel::offload::{Header, segment};
+use dtap_tunnel::offload::{Header, Link, segment};
 use dtap_tunnel::{Lanes, Ticket};
 
 /// Packets that were read, in memory that is used again.
@@ -12,6 +12,7 @@ use dtap_tunnel::{Lanes, Ticket};
 /// could pass anybody.
 #[derive(Debug)]
 pub struct Packets {
+    link: Link,
     /// A ring, but no read crosses its end.
     memory: Vec<u8>,
     /// Where the next read may begin.
@@ -28,12 +29,26 @@ struct Read {
     range: Range<usize>,
 }
 
+/// Bytes before an IP packet in a frame with two VLAN tags.
+const ETHERNET: usize = 22;
 /// Longer than any read, its header included.
-const LONGEST: usize = 65_536 + Header::LENGTH;
+const LONGEST: usize = 65_536 + Header::LENGTH + ETHERNET;
 /// Bytes of all reads. What TCP has on its way fits, mostly.
 const MEMORY: usize = 32 * LONGEST;
 
 impl Packets {
+    pub fn new(link: Link) -> Self {
+        Self {
+            link,
+            memory: vec![0; MEMORY],
+            end: 0,
+            passing: Vec::new(),
+            waiting: VecDeque::new(),
+            lanes: Lanes::new(link),
+            scratch: Vec::new(),
+        }
+    }
+
     /// Memory for a read, if there is any.
     pub(super) fn slot(&mut self) -> Option<&mut [u8]> {
         self.end = match self.oldest() {
@@ -80,6 +95,7 @@ impl Packets {
     /// Takes the packets that do not wait, and those that do until they are
     /// `most` bytes. Each is lent to `each`, who may write to it.
     pub fn take(&mut self, most: usize, mut each: impl FnMut(&mut [u8])) {
+        let link = self.link;
         let Self {
             memory,
             passing,
@@ -90,7 +106,8 @@ impl Packets {
         } = self;
         let mut lend = |read: Read| {
             let Read { header, range } = read;
-            if let Err(error) = segment(header, &mut memory[range], scratch, &mut each) {
+            let frame = &mut memory[range];
+            if let Err(error) = segment(link, header, frame, scratch, &mut each) {
                 tracing::trace!(%error, ?header, "drop: device gave a malformed packet");
             }
         };
@@ -115,14 +132,7 @@ impl Packets {
 
 impl Default for Packets {
     fn default() -> Self {
-        Self {
-            memory: vec![0; MEMORY],
-            end: 0,
-            passing: Vec::new(),
-            waiting: VecDeque::new(),
-            lanes: Lanes::default(),
-            scratch: Vec::new(),
-        }
+        Self::new(Link::Ip)
     }
 }
 

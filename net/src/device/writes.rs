@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use dtap_tunnel::offload::{Coalescer, Header, Merge};
+use dtap_tunnel::offload::{Coalescer, Header, Link, Merge};
 use dtap_tunnel::{Batch, Lanes, Ticket};
 
 /// Packets in the order they are written in: short ones pass long ones.
@@ -36,10 +36,10 @@ struct Write {
 const MOST: usize = 2 << 20;
 
 impl Writes {
-    pub(super) fn new(merge: Merge) -> Self {
+    pub(super) fn new(link: Link, merge: Merge) -> Self {
         Self {
-            coalescer: Coalescer::new(merge),
-            lanes: Lanes::default(),
+            coalescer: Coalescer::new(link, merge),
+            lanes: Lanes::new(link),
             waiting: VecDeque::new(),
             spare: Vec::new(),
             bytes: 0,
@@ -148,7 +148,7 @@ mod tests {
                 1..20,
             ),
         ) {
-            let mut writes = Writes::new(Merge::Nothing);
+            let mut writes = Writes::new(Link::Ip, Merge::Nothing);
             let mut given = 0;
             let mut written = BTreeMap::<u16, Vec<u32>>::new();
             let mut write = |_: Header, bytes: &[u8], pieces: &[Range<usize>]| {
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn short_packets_pass_and_the_memory_is_bounded() {
-        let mut writes = Writes::new(Merge::Tcp);
+        let mut writes = Writes::new(Link::Ip, Merge::Tcp);
         let mut batch = Batch::new();
         while !writes.is_full() {
             batch.push((), &packet(1, 1400, 0));

@@ -1,8 +1,8 @@
 use std::ops::Range;
 
-use super::Header;
 use super::flow::{Flow, addresses};
 use super::group::{Fit, Group, MOST_SEGMENTS};
+use super::{Header, Link};
 use crate::Batch;
 
 /// Of which protocols the device takes super-packets.
@@ -23,6 +23,7 @@ pub enum Merge {
 /// keeps its order; packets of different flows may pass each other.
 #[derive(Debug, Default)]
 pub struct Coalescer {
+    link: Link,
     merge: Merge,
     writes: Vec<Write>,
     /// Groups that may still grow, at most one of a flow; the newest last.
@@ -47,8 +48,9 @@ impl Coalescer {
     /// Ranges of a write at most.
     pub const MOST_PIECES: usize = MOST_SEGMENTS as usize;
 
-    pub fn new(merge: Merge) -> Self {
+    pub fn new(link: Link, merge: Merge) -> Self {
         Self {
+            link,
             merge,
             ..Self::default()
         }
@@ -66,8 +68,9 @@ impl Coalescer {
         for (_, range) in batch.items() {
             self.add(range.clone(), batch.bytes());
         }
+        let link = self.link;
         for group in self.settled.drain(..).chain(self.open.drain(..)) {
-            self.writes[group.write].header = group.finish(batch.bytes_mut());
+            self.writes[group.write].header = group.finish(link, batch.bytes_mut());
         }
         self.gather();
         let pieces = self.pieces.as_slice();
@@ -77,16 +80,21 @@ impl Coalescer {
     }
 
     fn add(&mut self, range: Range<usize>, bytes: &[u8]) {
-        let packet = &bytes[range.clone()];
-        let Some(flow) = Flow::of(packet) else {
+        let frame = &bytes[range.clone()];
+        let packet = self.link.packet(frame);
+        let link = usize::from(self.link.header_length());
+        // Of a tagged frame the kernel is not told where its packet begins.
+        let is_plain = packet.len() + link == frame.len();
+        let Some(flow) = Flow::of(packet).filter(|_| is_plain) else {
             self.settle_between(packet, bytes);
             self.write(range);
             return;
         };
+        let link_header = &frame[..link];
         let position = self
             .open
             .iter()
-            .rposition(|group| group.is_of(flow, packet, bytes));
+            .rposition(|group| group.is_of(flow, link_header, packet, bytes));
         let Some(segment) = flow.segment(packet, self.merge) else {
             self.settle(position);
             self.write(range);
@@ -98,7 +106,7 @@ impl Coalescer {
         };
         match fit {
             Fit::Joined { write, is_complete } => {
-                let headers = usize::from(segment.headers);
+                let headers = link + usize::from(segment.headers);
                 self.put(write, range.start + headers..range.end);
                 if is_complete {
                     self.settle(position);
@@ -107,7 +115,8 @@ impl Coalescer {
             Fit::Apart { is_intact } => {
                 self.settle(position);
                 let write = self.write(range.clone());
-                self.open(Group::new(write, flow, range, segment, is_intact));
+                let first = range.start + link..range.end;
+                self.open(Group::new(write, flow, first, segment, is_intact));
             }
             Fit::Corrupt => {
                 self.settle(position);

@@ -1,11 +1,11 @@
 use std::ops::Range;
 
-use super::Header;
 use super::flow::{Flow, Segment, addresses};
 use super::protocol::{
     Family, PSH, Protocol, TCP_ACKNOWLEDGEMENT, TCP_FLAGS, TCP_SEQUENCE, TCP_URGENT, TCP_WINDOW,
     UDP_LENGTH, V4_DONT_FRAGMENT, V4_FRAGMENT, V4_ID, get, get_u32, put,
 };
+use super::{Header, Link};
 
 /// A super-packet in the making; until the second packet just a packet.
 #[derive(Debug)]
@@ -13,7 +13,8 @@ pub(super) struct Group {
     /// Which write it will be.
     pub(super) write: usize,
     flow: Flow,
-    /// Its first packet, with the headers of all.
+    /// Its first IP packet, with the headers of all; what the link has of them
+    /// lies before it.
     first: Range<usize>,
     headers: u16,
     segment_length: u16,
@@ -64,8 +65,16 @@ impl Group {
         })
     }
 
-    pub(super) fn is_of(&self, flow: Flow, packet: &[u8], bytes: &[u8]) -> bool {
-        self.flow == flow && flow.family.has_same_addresses(packet, self.first(bytes))
+    pub(super) fn is_of(
+        &self,
+        flow: Flow,
+        link_header: &[u8],
+        packet: &[u8],
+        bytes: &[u8],
+    ) -> bool {
+        self.flow == flow
+            && flow.family.has_same_addresses(packet, self.first(bytes))
+            && bytes[..self.first.start].ends_with(link_header)
     }
 
     /// Whether a packet that has these addresses may belong to it.
@@ -140,7 +149,7 @@ impl Group {
 
     /// Makes the first packet's headers those of the super-packet, if it is
     /// one.
-    pub(super) fn finish(&self, bytes: &mut [u8]) -> Header {
+    pub(super) fn finish(&self, link: Link, bytes: &mut [u8]) -> Header {
         if self.count == 1 {
             return Header::default();
         }
@@ -158,7 +167,7 @@ impl Group {
             Protocol::Udp => put(transport, UDP_LENGTH, transport_length),
         }
         put(transport, protocol.checksum_offset().into(), pseudo_header);
-        Header::of_super_packet(family, protocol, self.headers, self.segment_length)
+        Header::of_super_packet(link, family, protocol, self.headers, self.segment_length)
     }
 
     fn first<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {

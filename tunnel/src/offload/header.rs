@@ -1,3 +1,4 @@
+use super::Link;
 use super::protocol::{Family, Protocol};
 
 /// `struct virtio_net_hdr` of Linux's `include/uapi/linux/virtio_net.h`, in the
@@ -54,6 +55,7 @@ impl Header {
 
     /// That of a super-packet without IP options or extension headers.
     pub(super) fn of_super_packet(
+        link: Link,
         family: Family,
         protocol: Protocol,
         header_length: u16,
@@ -66,9 +68,9 @@ impl Header {
                 (Protocol::Tcp, Family::V6) => TCP_V6,
                 (Protocol::Udp, _) => UDP_L4,
             },
-            header_length,
+            header_length: link.header_length() + header_length,
             segment_length,
-            checksum_start: family.header_length(),
+            checksum_start: link.header_length() + family.header_length(),
             checksum_offset: protocol.checksum_offset(),
         }
     }

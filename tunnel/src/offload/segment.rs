@@ -1,10 +1,10 @@
-use super::Header;
 use super::header::Kind;
 use super::protocol::{
     CWR, FIN, Family, PSH, Protocol, TCP_FLAGS, TCP_HEADER, TCP_OFFSET, TCP_SEQUENCE, UDP_CHECKSUM,
     UDP_HEADER, UDP_LENGTH, V4_DONT_FRAGMENT, V4_FRAGMENT, V4_ID, V4_PROTOCOL, get, get_u32, put,
     put_u32,
 };
+use super::{Header, Link};
 use crate::checksum::{fold, sum};
 
 /// A header and a packet that cannot belong together.
@@ -22,6 +22,7 @@ pub struct Malformed;
 /// # Errors
 /// [`Malformed`], before `each` is called for the first time.
 pub fn segment(
+    link: Link,
     header: Header,
     packet: &mut [u8],
     scratch: &mut Vec<u8>,
@@ -35,7 +36,7 @@ pub fn segment(
         each(packet);
         return Ok(());
     }
-    let super_packet = SuperPacket::of(header, packet).ok_or(Malformed)?;
+    let super_packet = SuperPacket::of(link, header, packet).ok_or(Malformed)?;
     let headers = super_packet.headers;
     scratch.clear();
     scratch.extend_from_slice(&packet[..headers]);
@@ -62,6 +63,8 @@ pub fn segment(
 struct SuperPacket {
     family: Family,
     protocol: Protocol,
+    /// Offset of the IP header.
+    network: usize,
     /// Offset of the transport's header.
     transport: usize,
     /// Bytes of all headers together.
@@ -72,7 +75,9 @@ struct SuperPacket {
 }
 
 impl SuperPacket {
-    fn of(header: Header, packet: &[u8]) -> Option<Self> {
+    fn of(link: Link, header: Header, frame: &[u8]) -> Option<Self> {
+        let network = link.network(frame)?;
+        let packet = &frame[network..];
         let family = Family::of(packet)?;
         let protocol = match header.kind()? {
             Kind::Tcp(claimed) if claimed == family => Protocol::Tcp,
@@ -80,13 +85,15 @@ impl SuperPacket {
             Kind::Single | Kind::Tcp(_) => return None,
         };
         let transport = usize::from(header.checksum_start);
-        let transport_header = packet.get(transport..)?;
+        let network_length = transport.checked_sub(network)?;
+        let transport_header = frame.get(transport..)?;
         let headers = transport + transport_header_length(protocol, transport_header)?;
         let length = u16::try_from(packet.len()).ok()?;
+        let transport_length = length.checked_sub(u16::try_from(network_length).ok()?)?;
         let is_sound = header.needs_checksum()
             && header.segment_length != 0
             && header.checksum_offset == protocol.checksum_offset()
-            && is_whole(family, protocol, packet, transport);
+            && is_whole(family, protocol, packet, network_length);
         if !is_sound {
             return None;
         }
@@ -94,20 +101,22 @@ impl SuperPacket {
         Some(Self {
             family,
             protocol,
+            network,
             transport,
             headers,
             segment_length: header.segment_length,
             // Taken from the packet and not computed, as behind a routing
             // header it is that of another destination.
-            pseudo_header: u64::from(pseudo_header) + u64::from(!(length - header.checksum_start)),
+            pseudo_header: u64::from(pseudo_header) + u64::from(!transport_length),
         })
     }
 
     /// Turns a copy of the super-packet's headers into those of a segment.
     fn finish(&self, segment: &mut [u8], index: u16, is_last: bool) {
+        let packet = &mut segment[self.network..];
         // No longer than the super-packet.
-        let length = u16::try_from(segment.len()).unwrap_or(u16::MAX);
-        let (network, transport) = segment.split_at_mut(self.transport);
+        let length = u16::try_from(packet.len()).unwrap_or(u16::MAX);
+        let (network, transport) = packet.split_at_mut(self.transport - self.network);
         if self.family == Family::V4 {
             // As the kernel's inet_gso_segment.
             let id = get(network, V4_ID).wrapping_add(index);

@@ -1,12 +1,13 @@
 //! Against a slow and obvious reference.
 
 mod coalescing;
+mod frames;
 mod hostile;
 mod packet;
 mod segmentation;
 mod streams;
 
-use super::{Coalescer, Header, Malformed, segment};
+use super::{Coalescer, Header, Link, Malformed, segment};
 use crate::Batch;
 
 /// What the device would get: header and super-packet of each write.
@@ -31,12 +32,22 @@ fn writes(coalescer: &mut Coalescer, packets: &[Vec<u8>]) -> Vec<(Header, Vec<u8
 }
 
 fn segments(header: Header, packet: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
+    segments_of(Link::Ip, header, packet)
+}
+
+fn segments_of(link: Link, header: Header, packet: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
     let mut segments = Vec::new();
     let mut scratch = Vec::new();
-    segment(header, &mut packet.to_vec(), &mut scratch, |segment| {
-        segments.push(segment.to_vec());
-        // Whoever is lent a segment may do with it what he wants.
-        segment.fill(0xee);
-    })?;
+    segment(
+        link,
+        header,
+        &mut packet.to_vec(),
+        &mut scratch,
+        |segment| {
+            segments.push(segment.to_vec());
+            // Whoever is lent a segment may do with it what he wants.
+            segment.fill(0xee);
+        },
+    )?;
     Ok(segments)
 }

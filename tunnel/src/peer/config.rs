@@ -40,3 +40,12 @@ pub struct PeerStatus {
     pub rx_bytes: u64,
     pub tx_bytes: u64,
 }
+
+/// What became of a packet that was opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Accepted {
+    /// It is for the device.
+    Packet,
+    /// It was some of a frame.
+    Frame,
+}

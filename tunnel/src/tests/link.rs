@@ -158,6 +158,11 @@ impl Network {
         }
     }
 
+    /// What was sent last does not arrive.
+    pub(super) fn lose_one(&mut self) {
+        self.in_flight.pop();
+    }
+
     pub(super) fn next_arrival(&self) -> Option<Instant> {
         self.in_flight.iter().map(|datagram| datagram.at).min()
     }

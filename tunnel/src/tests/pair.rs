@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::link::{Item, Network, Route, Side, Stream};
 use crate::{
-    Output, Path, PathMessage, PathPolicy, PeerConfig, PeerId, PrivateKey, Source, Tunnel,
+    Output, Path, PathMessage, PathPolicy, PeerConfig, PeerId, PrivateKey, Source, TapId, Tunnel,
 };
 
 pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(10, 75, 0, 2);
@@ -24,6 +24,8 @@ pub(super) struct End {
     pub(super) peer: PeerId,
     /// Numbers of the packets that reached the device.
     pub(super) received: Vec<u32>,
+    /// What reached the devices of taps.
+    pub(super) frames: Vec<(TapId, Vec<u8>)>,
     /// Where they came from.
     pub(super) sources: Vec<Ipv4Addr>,
     /// Each path it has used, and since when.
@@ -137,6 +139,13 @@ impl Pair {
         let now = self.now;
         let tunnel = &mut self.end_mut(side).tunnel;
         tunnel.handle_packet(&mut packet.to_vec(), now);
+        self.act(side);
+    }
+
+    /// A frame arrives from the device of a tap at this end.
+    pub(super) fn send_frame(&mut self, side: Side, tap: TapId, frame: &[u8]) {
+        let now = self.now;
+        self.end_mut(side).tunnel.handle_frame(tap, frame, now);
         self.act(side);
     }
 
@@ -292,6 +301,10 @@ impl Pair {
         self.end_mut(side).received.extend(numbers);
         let sources = output.packets.iter().map(|((), packet)| source(packet));
         self.end_mut(side).sources.extend(sources);
+        for (tap, batch) in output.frames.iter_mut() {
+            let frames = batch.iter().map(|((), frame)| (tap, frame.to_vec()));
+            self.end_mut(side).frames.extend(frames);
+        }
         output.clear();
         self.output = output;
         let path = self.path(side);
@@ -327,6 +340,7 @@ impl End {
             tunnel,
             peer,
             received: Vec::new(),
+            frames: Vec::new(),
             sources: Vec::new(),
             paths: Vec::new(),
             wakeups: 0,

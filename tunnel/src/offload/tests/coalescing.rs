@@ -1,6 +1,6 @@
 use super::packet::{ACK, Addresses, CWR, FIN, PSH, Packet, SYN, V4, V6};
 use super::{segments, writes};
-use crate::offload::{Coalescer, Header, Merge};
+use crate::offload::{Coalescer, Header, Link, Merge};
 
 const NONE: Header = Header {
     flags: 0,
@@ -29,7 +29,7 @@ fn bytes(packets: &[Packet]) -> Vec<Vec<u8>> {
 }
 
 fn both() -> Coalescer {
-    Coalescer::new(Merge::TcpAndUdp)
+    Coalescer::new(Link::Ip, Merge::TcpAndUdp)
 }
 
 /// How many packets each write is of.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::packet::{Packet, V4, V6};
 use super::{segments, writes};
-use crate::offload::{Coalescer, Header, Merge};
+use crate::offload::{Coalescer, Header, Link, Merge};
 
 fn super_packets() -> impl Strategy<Value = (Header, Vec<u8>)> {
     let kinds = [
@@ -78,6 +78,6 @@ proptest! {
             .collect();
         let merge = if udp { Merge::TcpAndUdp } else { Merge::Tcp };
         let alone: Vec<_> = packets.iter().map(|packet| (Header::default(), packet.clone())).collect();
-        prop_assert_eq!(writes(&mut Coalescer::new(merge), &packets), alone);
+        prop_assert_eq!(writes(&mut Coalescer::new(Link::Ip, merge), &packets), alone);
     }
 }

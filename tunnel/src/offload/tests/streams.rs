@@ -7,7 +7,7 @@ use proptest::sample::select;
 
 use super::packet::{ACK, CWR, FIN, PSH, Packet, V4, V6, is_sound};
 use super::{segments, writes};
-use crate::offload::{Coalescer, Header, Merge};
+use crate::offload::{Coalescer, Header, Link, Merge};
 
 /// The next packet of one of some flows.
 #[derive(Debug, Clone)]
@@ -148,7 +148,7 @@ proptest! {
         let packets: Vec<_> = sent.iter().map(|packet| packet.bytes.clone()).collect();
         let mut missing: Vec<_> = (0..sent.len()).collect();
         let mut latest = vec![0; flows.len()];
-        for (header, packet) in writes(&mut Coalescer::new(merge), &packets) {
+        for (header, packet) in writes(&mut Coalescer::new(Link::Ip, merge), &packets) {
             if header != Header::default() {
                 let single = Header { gso_type: 0, ..header };
                 prop_assert!(is_sound(&segments(single, &packet).unwrap()[0]));
