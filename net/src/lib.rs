@@ -7,6 +7,8 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod announcements;
+#[cfg(target_os = "linux")]
+pub mod bridge;
 pub mod device;
 pub mod driver;
 #[cfg(target_os = "linux")]

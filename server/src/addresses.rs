@@ -65,6 +65,10 @@ impl Addresses {
         [self.v4.into(), self.v6.into()]
     }
 
+    pub(crate) const fn v6(&self) -> Ipv6Net {
+        self.v6
+    }
+
     pub(crate) fn server(&self) -> [IpAddr; 2] {
         self.addresses(1)
     }

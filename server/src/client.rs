@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use dtap_tunnel::PeerId;
-use dtap_tunnel::session::Attachment;
+use dtap_tunnel::session::{Attachment, Carrier, Tap, tap_ends};
+use ipnet::IpNet;
 
 use crate::addresses::Addresses;
 
@@ -16,6 +17,7 @@ pub(crate) struct Client {
     pub(crate) boot: Option<String>,
     pub(crate) addresses: Addresses,
     pub(crate) attachments: Vec<Attachment>,
+    pub(crate) taps: Vec<Tap>,
     pub(crate) candidates: BTreeSet<SocketAddr>,
     pub(crate) presence: Presence,
 }
@@ -41,6 +43,16 @@ pub(crate) struct SessionId(pub(crate) u64);
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Client {
+    /// The addresses it may speak from: its host's, and those of its taps.
+    pub(crate) fn allowed_ips(&self) -> BTreeSet<IpNet> {
+        let taps = self.taps.iter().filter_map(|tap| match tap.carrier {
+            Carrier::Tunnel { number } => Some(tap_ends(self.addresses.v6(), number).remote.into()),
+            Carrier::Nic { .. } | Carrier::Unknown => None,
+        });
+        let host = self.addresses.host();
+        host.into_iter().chain(taps).map(IpNet::from).collect()
+    }
+
     pub(crate) fn begin_grace(&mut self, now: Instant) {
         self.presence = Presence::Grace { until: now + GRACE };
     }

@@ -11,7 +11,7 @@ use dtap_tunnel::session::{Hello, Message, XTABLES_LOCK};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::SessionId;
-use crate::run::{Pairing, Request, Welcome};
+use crate::run::{Outcome, Pairing, Request, Welcome};
 
 pub(crate) struct Conversation {
     pub(crate) id: SessionId,
@@ -96,21 +96,27 @@ impl Conversation {
             Message::Plan {
                 generation,
                 attachments,
+                taps,
             } => {
                 let Some(client) = client.key else {
                     bail!("a plan came before the pairing");
                 };
-                let problems = self
+                let Outcome {
+                    problems,
+                    tap_problems,
+                } = self
                     .ask(|reply| Request::Plan {
                         client,
                         session: self.id,
                         attachments,
+                        taps,
                         reply,
                     })
                     .await??;
                 session.send(&Message::PlanDone {
                     generation,
                     problems,
+                    tap_problems: Some(tap_problems),
                 });
             }
             Message::Candidates { candidates } => {

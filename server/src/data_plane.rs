@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::client::Client;
 use crate::grounds::Problems;
 use crate::kernel::{self, Kernel};
+use crate::taps::{TapProblems, Taps};
 
 pub(crate) struct DataPlane {
     pub(crate) driver: Driver,
@@ -22,6 +23,7 @@ pub(crate) struct DataPlane {
     /// Of the UDP sockets.
     pub(crate) port: u16,
     kernel: Kernel,
+    taps: Taps,
     driving: JoinHandle<io::Result<()>>,
 }
 
@@ -43,26 +45,33 @@ impl DataPlane {
             interface,
             port,
             kernel,
+            taps: Taps::new(runtime),
             driving: runtime.spawn(driving),
         })
     }
 
     /// Brings kernel and tunnel to what these clients want now.
-    pub(crate) async fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<Problems> {
+    pub(crate) async fn set(
+        &mut self,
+        clients: &BTreeMap<PublicKey, Client>,
+    ) -> Result<(Problems, TapProblems)> {
         let problems = self.kernel.set(clients)?;
         let (inner, sources) = (kernel::inner(clients), kernel::sources(clients));
+        let allowed: Vec<_> = clients
+            .values()
+            .map(|client| (client.peer, client.allowed_ips()))
+            .collect();
         self.driver
             .call(move |tunnel, _| {
                 tunnel.set_inner(inner);
                 tunnel.set_sources(sources);
+                for (peer, allowed) in allowed {
+                    tunnel.set_allowed_ips(peer, &allowed);
+                }
             })
             .await;
-        Ok(problems)
-    }
-
-    /// Makes the kernel's state again what these clients want.
-    pub(crate) fn repair(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<()> {
-        self.kernel.set(clients).map(|_| ())
+        let tap_problems = self.taps.set(&self.driver, clients).await;
+        Ok((problems, tap_problems))
     }
 
     /// Whether others may undo it without an announcement.
@@ -78,6 +87,7 @@ impl DataPlane {
 
     /// Undoes everything.
     pub(crate) async fn close(mut self) -> Result<()> {
+        self.taps.clear(&self.driver).await;
         let cleared = self.kernel.leave(&BTreeMap::new());
         self.driving.abort();
         // Aborted or ended before: either way the interface is gone now.

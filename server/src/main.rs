@@ -24,6 +24,7 @@ mod leg;
 mod run;
 mod socket;
 mod store;
+mod taps;
 
 use std::net::IpAddr;
 use std::path::PathBuf;

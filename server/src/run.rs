@@ -26,7 +26,7 @@ use crate::conversation::Conversation;
 use crate::data_plane::DataPlane;
 use crate::socket;
 use crate::store::Store;
-pub(crate) use requests::{Pairing, Request, Welcome};
+pub(crate) use requests::{Outcome, Pairing, Request, Welcome};
 
 pub(crate) struct Server {
     store: Store,
@@ -80,7 +80,7 @@ pub(crate) async fn run(state_dir: &Path, port: u16) -> Result<()> {
                 recheck = recheck.min(Instant::now() + SETTLE);
             }
             () = sleep_until(Some(recheck)) => {
-                server.recheck();
+                server.recheck().await;
                 recheck = Instant::now() + server.recheck_interval();
             }
             () = sleep_until(grace) => server.end_graces().await,
@@ -114,11 +114,11 @@ impl Server {
 
     /// Compares the kernel's state with what it should be and repairs it:
     /// dockerd restarts and firewall reloads flush rules.
-    fn recheck(&mut self) {
+    async fn recheck(&mut self) {
         let Some(data_plane) = &mut self.data_plane else {
             return;
         };
-        if let Err(error) = data_plane.repair(&self.clients) {
+        if let Err(error) = data_plane.set(&self.clients).await {
             tracing::warn!("cannot repair the kernel state: {error:#}");
         }
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use dtap_tunnel::session::Attachment;
+use dtap_tunnel::session::{Attachment, Tap};
 use dtap_tunnel::{PrivateKey, PublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,8 @@ pub(crate) struct Known {
     pub(crate) paired: bool,
     #[serde(default)]
     pub(crate) attachments: Vec<Attachment>,
+    #[serde(default)]
+    pub(crate) taps: Vec<Tap>,
 }
 
 const KEY: &str = "key";
@@ -140,6 +142,7 @@ mod tests {
         let known = Known {
             number: 9,
             paired: true,
+            taps: Vec::new(),
             attachments: Vec::new(),
         };
         store.state.clients.insert(client, known);

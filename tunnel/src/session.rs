@@ -9,7 +9,7 @@
 //!                              ◀─────────────  Hello{protocol, version, boot, …}
 //!    Pair{public key, …}       ─────────────▶
 //!                              ◀─────────────  Paired{public key, addresses, candidates}
-//!    Plan{attachments}         ─────────────▶
+//!    Plan{attachments, taps}   ─────────────▶
 //!                              ◀─────────────  PlanDone{problems}
 //!    Heartbeat, Path, datagrams ◀──────────▶  Heartbeat, Path, datagrams
 //!    Bye                       ─────────────▶  undoes everything, then Bye
@@ -22,10 +22,12 @@ mod attachment;
 mod frame;
 mod message;
 mod queue;
+mod tap;
 mod version;
 
 pub use attachment::{Access, Attachment, Hop, Problem, SiblingKind};
 pub use frame::{Datagrams, Decoder, Frame, FrameError, HEADER, encode_datagram, encode_message};
 pub use message::{Message, Paired};
 pub use queue::Queue;
+pub use tap::{Carrier, Tap, tap_ends};
 pub use version::{Hello, PROTOCOL, Protocol, VersionError, XTABLES_LOCK};

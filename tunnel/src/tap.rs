@@ -51,6 +51,16 @@ pub struct TapEnds {
     pub remote: Ipv6Addr,
 }
 
+impl TapEnds {
+    /// Those of the other end.
+    pub const fn reversed(self) -> Self {
+        Self {
+            local: self.remote,
+            remote: self.local,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct TapConfig {
     pub peer: PeerId,

@@ -225,6 +225,7 @@ impl Connection {
         follower.attached.session.send(&Message::Plan {
             generation: follower.generation,
             attachments: plan.attachments.clone(),
+            taps: Vec::new(),
         });
         let link = self.link.as_mut().context("open the tunnel")?;
         let paired = &follower.attached.paired;
@@ -259,6 +260,7 @@ impl Connection {
             Message::PlanDone {
                 generation,
                 problems,
+                tap_problems: _,
             } => {
                 if generation == follower.generation {
                     follower.refuse(problems);

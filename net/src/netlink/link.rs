@@ -19,6 +19,10 @@ pub(crate) struct Link {
     pub(crate) is_up: bool,
     /// Of Ethernet.
     pub(crate) hardware: Option<[u8; 6]>,
+    /// The bridge it is a port of, by its number.
+    pub(crate) master: Option<u32>,
+    /// Bytes.
+    pub(crate) mtu: u32,
 }
 
 /// How the interfaces of one parent exchange frames or packets.
@@ -54,6 +58,8 @@ pub(crate) fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
             alias: text(link.get_ifalias()).unwrap_or_default(),
             is_up: header.ifi_flags & libc::IFF_UP as u32 != 0,
             hardware: link.get_address().ok().and_then(|it| it.try_into().ok()),
+            master: link.get_master().ok().filter(|it| *it != 0),
+            mtu: link.get_mtu().unwrap_or_default(),
         }))
     })
 }
@@ -126,14 +132,59 @@ pub(crate) fn commission(
     socket.execute(&request)
 }
 
-pub(crate) fn delete(socket: &mut Socket, index: u32) -> io::Result<()> {
+/// Writes an alias on an interface.
+pub(crate) fn set_alias(socket: &mut Socket, index: u32, alias: &str) -> io::Result<()> {
+    let mut request = Request::new().op_setlink_do(&numbered(index));
+    request.encode().push_ifalias_bytes(alias.as_bytes());
+    socket.execute(&request)
+}
+
+/// Takes an interface from its bridge and down, and its alias from it.
+pub(crate) fn release(socket: &mut Socket, index: u32) -> io::Result<()> {
     let header = Ifinfomsg {
-        ifi_index: index as i32,
-        ..Default::default()
+        ifi_change: libc::IFF_UP as u32,
+        ..numbered(index)
     };
-    match socket.execute(&Request::new().op_dellink_do(&header)) {
+    let mut request = Request::new().op_setlink_do(&header);
+    let mut attributes = request.encode().push_master(0);
+    push_header(attributes.as_vec_mut(), IFLA_IFALIAS, 0);
+    drop(attributes);
+    socket.execute(&request)
+}
+
+/// Makes an interface a port of a bridge, up, and without any IPv6 address of its own.
+pub(crate) fn enslave(socket: &mut Socket, index: u32, bridge: u32) -> io::Result<()> {
+    let mut header = numbered(index);
+    // First, as an interface that comes up takes an address at once.
+    let mut request = Request::new().op_setlink_do(&header);
+    let mut attributes = request.encode();
+    let bytes = attributes.as_vec_mut();
+    let families = push_nested_header(bytes, IFLA_AF_SPEC);
+    let v6 = push_nested_header(bytes, libc::AF_INET6 as u16);
+    attribute(bytes, IFLA_INET6_ADDR_GEN_MODE, &[IN6_ADDR_GEN_MODE_NONE]);
+    finalize_nested_header(bytes, v6);
+    finalize_nested_header(bytes, families);
+    drop(attributes);
+    socket.execute(&request)?;
+
+    header.ifi_flags = libc::IFF_UP as u32;
+    header.ifi_change = header.ifi_flags;
+    let mut request = Request::new().op_setlink_do(&header);
+    request.encode().push_master(bridge);
+    socket.execute(&request)
+}
+
+pub(crate) fn delete(socket: &mut Socket, index: u32) -> io::Result<()> {
+    match socket.execute(&Request::new().op_dellink_do(&numbered(index))) {
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         outcome => outcome,
+    }
+}
+
+fn numbered(index: u32) -> Ifinfomsg {
+    Ifinfomsg {
+        ifi_index: index as i32,
+        ..Default::default()
     }
 }
 
@@ -147,6 +198,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const MACVLAN_MODE_BRIDGE: u32 = 4;
 const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_AF_SPEC: u16 = 26;
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use dtap_net::driver::Driver;
-use dtap_tunnel::session::{Attachment, Paired, Problem};
+use dtap_tunnel::session::{Attachment, Paired, Problem, Tap};
 use dtap_tunnel::{PathPolicy, PeerConfig, PeerId, PublicKey};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -18,6 +18,7 @@ use crate::candidates;
 use crate::client::{Client, Presence, SessionId};
 use crate::data_plane::DataPlane;
 use crate::grounds::Problems;
+use crate::taps::TapProblems;
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
@@ -30,7 +31,8 @@ pub(crate) enum Request {
         client: PublicKey,
         session: SessionId,
         attachments: Vec<Attachment>,
-        reply: oneshot::Sender<Result<Vec<Problem>>>,
+        taps: Vec<Tap>,
+        reply: oneshot::Sender<Result<Outcome>>,
     },
     /// More addresses the client may be found at.
     Candidates {
@@ -64,6 +66,13 @@ pub(crate) struct Pairing {
     pub(crate) candidates: Vec<SocketAddr>,
     /// Its UDP port; none if it wants the session only.
     pub(crate) port: Option<u16>,
+}
+
+/// What became of a plan.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) tap_problems: Vec<Problem>,
 }
 
 /// What a session needs once its client is paired.
@@ -100,8 +109,9 @@ impl Server {
                 client,
                 session,
                 attachments,
+                taps,
                 reply,
-            } => drop(reply.send(self.plan(client, session, attachments).await)),
+            } => drop(reply.send(self.plan(client, session, attachments, taps).await)),
             Request::Candidates { client, candidates } => {
                 self.add_candidates(client, candidates).await;
             }
@@ -220,12 +230,16 @@ impl Server {
         let driver = &self.data_plane()?.driver;
         let added = driver.call(move |tunnel, now| tunnel.add_peer(config, now));
         let peer = added.await.context("reach the tunnel")?;
-        let before = self.clients.remove(&key).map(|client| client.attachments);
+        let (attachments, taps) = match self.clients.remove(&key) {
+            Some(before) => (before.attachments, before.taps),
+            None => (Vec::new(), Vec::new()),
+        };
         let client = Client {
             peer,
             boot,
             addresses,
-            attachments: before.unwrap_or_default(),
+            attachments,
+            taps,
             candidates: BTreeSet::new(),
             presence: Presence::Grace {
                 until: Instant::now(),
@@ -240,18 +254,26 @@ impl Server {
         key: PublicKey,
         session: SessionId,
         attachments: Vec<Attachment>,
-    ) -> Result<Vec<Problem>> {
+        taps: Vec<Tap>,
+    ) -> Result<Outcome> {
         let Some(client) = self.clients.get_mut(&key).filter(|it| it.is_in(session)) else {
             anyhow::bail!("another session of this client has taken over");
         };
         let own: BTreeSet<_> = attachments.iter().map(|it| it.id.clone()).collect();
         client.attachments = attachments;
+        client.taps = taps;
         self.remember(key)?;
-        let problems = self.apply().await?.into_iter();
-        Ok(problems
-            .filter(|(id, _)| own.contains(id))
-            .map(|(id, reason)| Problem { id, reason })
-            .collect())
+        let (problems, tap_problems) = self.apply().await?;
+        let problems = problems.into_iter().filter(|(id, _)| own.contains(id));
+        let tap_problems = tap_problems.into_iter().filter(|((it, _), _)| *it == key);
+        Ok(Outcome {
+            problems: problems
+                .map(|(id, reason)| Problem { id, reason })
+                .collect(),
+            tap_problems: tap_problems
+                .map(|((_, id), reason)| Problem { id, reason })
+                .collect(),
+        })
     }
 
     async fn bye(&mut self, key: PublicKey, session: SessionId) -> Result<()> {
@@ -288,6 +310,7 @@ impl Server {
         if let Some(known) = self.store.state.clients.get_mut(&key) {
             known.paired = false;
             known.attachments.clear();
+            known.taps.clear();
         }
         self.store.save()?;
         self.apply().await.map(|_| ())
@@ -300,18 +323,19 @@ impl Server {
         let known = self.store.state.clients.entry(key).or_default();
         known.paired = true;
         known.attachments.clone_from(&client.attachments);
+        known.taps.clone_from(&client.taps);
         self.store.save()
     }
 
     /// Brings kernel and tunnel to what the clients want now; without any,
     /// nothing is left. Returns what could not be attached.
-    pub(super) async fn apply(&mut self) -> Result<Problems> {
+    pub(super) async fn apply(&mut self) -> Result<(Problems, TapProblems)> {
         let Some(mut data_plane) = self.data_plane.take() else {
-            return Ok(Problems::new());
+            return Ok(Default::default());
         };
         if self.clients.is_empty() {
             data_plane.close().await?;
-            return Ok(Problems::new());
+            return Ok(Default::default());
         }
         let set = data_plane.set(&self.clients).await;
         self.data_plane = Some(data_plane);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use dtap_net::bridge;
 use dtap_net::firewall::Firewall;
 use dtap_net::foothold;
 use dtap_net::router::Router;
@@ -98,6 +99,7 @@ impl Server {
         if paired.is_empty() {
             Router::sweep().context("clear the routes of an earlier run")?;
         }
+        bridge::sweep().context("give back the NICs of an earlier run")?;
         foothold::clear().context("clear the footholds of an earlier run")?;
         Firewall::sweep(Path::new(XTABLES_LOCK)).context("clear the rules of an earlier run")?;
         for (client, known) in paired {
@@ -105,6 +107,7 @@ impl Server {
                 .await?;
             if let Some(client) = self.clients.get_mut(&client) {
                 client.attachments = known.attachments;
+                client.taps = known.taps;
                 client.begin_grace(Instant::now());
             }
         }

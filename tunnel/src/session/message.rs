@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::attachment::{Attachment, Problem};
+use super::tap::Tap;
 use super::version::Hello;
 use crate::key::PublicKey;
 use crate::path::PathMessage;
@@ -34,11 +35,16 @@ pub enum Message {
     Plan {
         generation: u64,
         attachments: Vec<Attachment>,
+        #[serde(default)]
+        taps: Vec<Tap>,
     },
     /// The plan of this generation is in force, but for `problems`.
     PlanDone {
         generation: u64,
         problems: Vec<Problem>,
+        /// Those of taps; none from a server that knows no taps.
+        #[serde(default)]
+        tap_problems: Option<Vec<Problem>>,
     },
     /// The host's addresses have changed.
     Candidates {

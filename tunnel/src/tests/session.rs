@@ -9,10 +9,10 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::session::{
-    Access, Attachment, Decoder, Frame, FrameError, HEADER, Hello, Hop, Message, PROTOCOL, Paired,
-    Problem, Protocol, SiblingKind, encode_datagram, encode_message,
+    Access, Attachment, Carrier, Decoder, Frame, FrameError, HEADER, Hello, Hop, Message, PROTOCOL,
+    Paired, Problem, Protocol, SiblingKind, Tap, encode_datagram, encode_message,
 };
-use crate::{PathMessage, PublicKey, Seal};
+use crate::{HardwareAddress, PathMessage, PublicKey, Seal};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Said {
@@ -161,6 +161,21 @@ fn attachment() -> impl Strategy<Value = Attachment> {
         )
 }
 
+fn tap() -> impl Strategy<Value = Tap> {
+    let carrier = prop_oneof![
+        any::<u16>().prop_map(|number| Carrier::Tunnel { number }),
+        any::<[u8; 6]>().prop_map(|it| Carrier::Nic {
+            address: HardwareAddress(it)
+        }),
+    ];
+    (".{0,9}", ".{0,9}", ".{0,9}", carrier).prop_map(|(id, network, bridge, carrier)| Tap {
+        id,
+        network,
+        bridge,
+        carrier,
+    })
+}
+
 fn problem() -> impl Strategy<Value = Problem> {
     (".{0,9}", ".{0,9}").prop_map(|(id, reason)| Problem { id, reason })
 }
@@ -178,18 +193,25 @@ fn message() -> impl Strategy<Value = Message> {
             }
         ),
         paired().prop_map(Message::Paired),
-        (any::<u64>(), vec(attachment(), 0..4)).prop_map(|(generation, attachments)| {
-            Message::Plan {
+        (any::<u64>(), vec(attachment(), 0..4), vec(tap(), 0..3)).prop_map(
+            |(generation, attachments, taps)| Message::Plan {
                 generation,
                 attachments,
+                taps,
             }
-        }),
-        (any::<u64>(), vec(problem(), 0..4)).prop_map(|(generation, problems)| {
-            Message::PlanDone {
-                generation,
-                problems,
-            }
-        }),
+        ),
+        (
+            any::<u64>(),
+            vec(problem(), 0..4),
+            option::of(vec(problem(), 0..3))
+        )
+            .prop_map(|(generation, problems, tap_problems)| {
+                Message::PlanDone {
+                    generation,
+                    problems,
+                    tap_problems,
+                }
+            }),
         sockets().prop_map(|candidates| Message::Candidates { candidates }),
         path_message().prop_map(Message::Path),
         ".{0,40}".prop_map(|error| Message::Failed { error }),
@@ -321,6 +343,15 @@ fn versions_that_cannot_work_together_are_named_with_the_fix() {
     for word in ["0.1.0", "9.0.0", "dtap-client uninstall"] {
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn a_server_that_knows_no_taps_has_nothing_to_say_of_them() {
+    let done = r#"{"message":"plan-done","generation":1,"problems":[]}"#;
+    let Message::PlanDone { tap_problems, .. } = serde_json::from_str(done).unwrap() else {
+        panic!("the end of a plan");
+    };
+    assert_eq!(tap_problems, None);
 }
 
 #[test]

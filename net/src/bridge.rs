@@ -1,0 +1,94 @@
+//! Ports of the machine's bridges: interfaces of ours that are in the Ethernet of a Docker network.
+
+use std::io;
+
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::SockProtocol;
+
+use crate::netlink::Socket;
+use crate::netlink::link::{self, Link};
+
+/// Makes an interface a port of a bridge, up and without addresses of its own; cheap if it is one already. Gives the
+/// bridge's number.
+///
+/// # Errors
+/// There is no such bridge or interface, or the kernel refused.
+pub fn join(interface: &str, bridge: &str) -> io::Result<u32> {
+    let index = if_nametoindex(bridge).map_err(|_| missing("bridge", bridge))?;
+    let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+    let port = find(&mut socket, interface)?;
+    if port.master != Some(index) || !port.is_up {
+        link::enslave(&mut socket, port.index, index)?;
+    }
+    Ok(index)
+}
+
+/// Bytes of the longest packet in a bridge's frames.
+///
+/// # Errors
+/// There is no such bridge.
+pub fn mtu(bridge: &str) -> io::Result<u16> {
+    let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+    let mtu = link::links(&mut socket)?
+        .into_iter()
+        .find(|link| link.name == bridge)
+        .ok_or_else(|| missing("bridge", bridge))?
+        .mtu;
+    Ok(mtu.try_into().unwrap_or(u16::MAX))
+}
+
+/// The name of the interface with this hardware address, from now on marked as ours.
+///
+/// # Errors
+/// There is none, or the kernel refused.
+pub fn borrow_nic(hardware: [u8; 6]) -> io::Result<String> {
+    let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+    let nic = link::links(&mut socket)?
+        .into_iter()
+        .find(|link| link.hardware == Some(hardware))
+        .ok_or_else(|| {
+            let what = "the engine's machine has no such NIC: restart Docker, so that HyperKit gives it one";
+            io::Error::new(io::ErrorKind::NotFound, what)
+        })?;
+    link::set_alias(&mut socket, nic.index, ALIAS)?;
+    Ok(nic.name)
+}
+
+/// Makes the NIC again what it was: no port, down.
+///
+/// # Errors
+/// The kernel refused.
+pub fn return_nic(interface: &str) -> io::Result<()> {
+    let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+    let nic = find(&mut socket, interface)?;
+    link::release(&mut socket, nic.index)
+}
+
+/// Returns every NIC that an earlier run has borrowed.
+///
+/// # Errors
+/// The kernel refused.
+pub fn sweep() -> io::Result<()> {
+    let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+    for link in link::links(&mut socket)? {
+        if link.alias == ALIAS {
+            link::release(&mut socket, link.index)?;
+        }
+    }
+    Ok(())
+}
+
+fn find(socket: &mut Socket, interface: &str) -> io::Result<Link> {
+    let mut links = link::links(socket)?.into_iter();
+    links
+        .find(|link| link.name == interface)
+        .ok_or_else(|| missing("interface", interface))
+}
+
+fn missing(kind: &str, name: &str) -> io::Error {
+    let what = format!("the engine's machine has no {kind} {name}");
+    io::Error::new(io::ErrorKind::NotFound, what)
+}
+
+/// Marks a NIC that is ours for a while.
+const ALIAS: &str = "dtap port";
