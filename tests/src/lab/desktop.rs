@@ -1,0 +1,289 @@
+//! A Mac with Docker Desktop: the VM is a real one, which a program in HyperKit's place starts.
+//!
+//! ```text
+//!   ┌ mac ────────────────────────────┐        ┌ gw ─────────────┐
+//!   │ dtap-client                     │        │ gateway; strays │
+//!   │ Docker.app: com.docker.hyperkit │        └───────┬─────────┘
+//!   │   = dtap-hyperkit, or a shim    │      vpnkit.eth.sock, a file
+//!   │ tap1┄┐  docker.sock             │                │
+//!   └──────┼──────┬───────────────────┘                │
+//!          ┊      │ ports 2376 and 1525                │
+//!   ┌ qemu ┼──────┼────────────────────────────────────┼──┐
+//!   │   virtio-tap│      ┌ netns vsock ┐            eth0  │
+//!   │             └──────│ NIC, socat  │                  │
+//!   │  dockerd, containers   └──┬──────┘                  │
+//!   │     └────── docker.sock ──┘                         │
+//!   └─────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The NIC in `vsock` stands for HyperKit's virtio-sock. It is no way for data: qemu passes nothing on but connections to
+//! those two ports, and in the VM only socat shares its namespace.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::command::{Background, Nesting, Output, run};
+use super::container::{self, Container};
+use super::engine::Engine;
+use super::gateway::Gateway;
+use super::machine::{Machine, Processes, search_path};
+use super::namespace::Namespace;
+use super::place::{self, Place};
+use super::{Options, Threads, dockerd, leftovers, require_root};
+use crate::wait::holds_within;
+use bundle::Bundle;
+
+mod backend;
+mod bundle;
+mod files;
+mod vpnkit;
+
+/// Dropped, it ends with all that is in it.
+#[derive(Debug)]
+pub struct DockerDesktop {
+    hyperkit: Mutex<Option<Background>>,
+    engine: Engine,
+    mac: Machine,
+    gateway: Gateway,
+    bundle: Bundle,
+    _threads: Threads,
+    place: Place,
+}
+
+impl DockerDesktop {
+    /// Installs it, and starts it with the arguments that were recorded on a Mac: the engine answers, and the image of
+    /// [`Self::container`] is there.
+    ///
+    /// # Errors
+    /// When not root, when a program is missing, or when something did not start; the reason includes what the console said.
+    pub fn start() -> Result<Self> {
+        let desktop = Self::install()?;
+        desktop.boot(&desktop.arguments())?;
+        container::load_image(desktop.docker_command())?;
+        Ok(desktop)
+    }
+
+    /// As [`Self::start`], but does not start the VM.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn install() -> Result<Self> {
+        require_root()?;
+        // Of the years of HyperKit, and what boots quickest.
+        let engine = Engine::version("20.10").or_else(|_| Engine::newest())?;
+        leftovers::remove();
+        let place = Place::new()?;
+        let threads = Threads::start()?;
+        let namespace = |machine: &str| Namespace::create(place.namespace(machine));
+        let gateway = namespace("gw")?;
+        let mac = Machine::boot(namespace("mac")?, Processes::Shared, "")?;
+        let bundle = Bundle::install(place.directory().join("mac"), &engine)?;
+        vpnkit::serve(&gateway, &bundle.vpnkit(), &threads.handle())?;
+        let options = Options::default();
+        let gateway = Gateway::behind(gateway, mac.namespace(), &options, &threads.handle())
+            .context("connect the VM and the host")?;
+        backend::serve(mac.namespace(), &bundle.api(), &threads.handle())?;
+        Ok(Self {
+            hyperkit: Mutex::new(None),
+            engine,
+            mac,
+            gateway,
+            bundle,
+            _threads: threads,
+            place,
+        })
+    }
+
+    /// The arguments that Docker Desktop gives HyperKit.
+    pub fn arguments(&self) -> Vec<String> {
+        self.bundle.arguments()
+    }
+
+    /// Starts what is in HyperKit's place, and waits until the engine answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn boot(&self, arguments: &[String]) -> Result<()> {
+        // Docker Desktop removes what a killed VM has left.
+        let _ = std::fs::remove_file(self.bundle.pid_file());
+        let mut command = self.mac_command("env");
+        command.arg("-C").arg(self.bundle.data());
+        command.arg(self.hyperkit()).args(arguments);
+        *self.process() = Some(Background::spawn(&mut command, Nesting::Direct)?);
+        let api = self.bundle.api();
+        holds_within(BOOT, || dockerd::pings(&api) || !self.is_running());
+        if !self.is_running() || !dockerd::pings(&api) {
+            let said = self.process().take().map(|it| it.output());
+            let console = self.console();
+            bail!(
+                "the VM did not start: {}\n{console}",
+                said.unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends the VM as its user would, containers first.
+    ///
+    /// # Errors
+    /// When it does not run, or does not end.
+    pub fn stop(&self) -> Result<()> {
+        // The answer may be lost with the VM that gave it.
+        let _ = backend::run(self.mac.namespace(), STOP_DOCKERD, PATIENCE);
+        let Some(mut hyperkit) = self.process().take() else {
+            bail!("the VM does not run");
+        };
+        let code = hyperkit.wait(PATIENCE).with_context(|| self.console())?;
+        ensure!(
+            code == 0,
+            "HyperKit ended with {code}: {}",
+            hyperkit.output()
+        );
+        Ok(())
+    }
+
+    /// Ends the VM and starts it again, with the arguments that were recorded.
+    ///
+    /// # Errors
+    /// As [`Self::stop`] and [`Self::boot`].
+    pub fn restart(&self) -> Result<()> {
+        self.stop()?;
+        self.boot(&self.arguments())
+    }
+
+    /// Whether the VM runs.
+    pub fn is_running(&self) -> bool {
+        self.process().as_mut().is_some_and(Background::is_running)
+    }
+
+    /// What stands for `/` of the Mac: its programs have it as `DTAP_TAP_ROOT`.
+    pub fn root(&self) -> &Path {
+        self.bundle.root()
+    }
+
+    /// Where HyperKit is.
+    pub fn hyperkit(&self) -> PathBuf {
+        self.bundle.hyperkit()
+    }
+
+    /// A directory that goes with it, seen under this name from everywhere.
+    pub fn directory(&self) -> &Path {
+        self.place.directory()
+    }
+
+    /// `DOCKER_HOST` for the engine.
+    pub fn docker_host(&self) -> String {
+        format!("unix://{}", self.bundle.api().display())
+    }
+
+    /// The Mac's namespace, for sockets of the test's own.
+    pub fn mac_namespace(&self) -> &Namespace {
+        self.mac.namespace()
+    }
+
+    /// As [`super::Lab::strays`].
+    ///
+    /// # Errors
+    /// When they cannot be counted.
+    pub fn strays(&self) -> Result<u64> {
+        self.gateway.strays()
+    }
+
+    /// Runs a program on the Mac to its end, as [`super::Lab::mac`] does.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn mac(&self, program: &[&str]) -> Output {
+        let mut command = self.mac_command(program[0]);
+        match run(command.args(&program[1..]), PATIENCE) {
+            Ok(output) => output,
+            Err(error) => panic!("{command:?}: {error:#}"),
+        }
+    }
+
+    /// Runs a program in the VM to its end.
+    ///
+    /// # Panics
+    /// When the VM does not answer.
+    #[track_caller]
+    pub fn vm(&self, program: &[&str]) -> Output {
+        let quoted: Vec<_> = program
+            .iter()
+            .map(|word| format!("'{}'", word.replace('\'', r"'\''")))
+            .collect();
+        match backend::run(self.mac.namespace(), &quoted.join(" "), PATIENCE) {
+            Ok(output) => output,
+            Err(error) => panic!("{program:?} in the VM: {error:#}\n{}", self.console()),
+        }
+    }
+
+    /// A program that will run on the Mac. The process of the command is the program itself.
+    pub fn mac_command(&self, program: &str) -> Command {
+        let mut command = self.mac.command(program);
+        self.equip(&mut command);
+        command
+    }
+
+    /// As [`super::Lab::docker`].
+    ///
+    /// # Errors
+    /// When it failed, with all it said.
+    pub fn docker(&self, arguments: &[&str]) -> Result<String> {
+        run(self.docker_command().args(arguments), PATIENCE)
+            .and_then(Output::text)
+            .with_context(|| format!("docker {}", arguments.join(" ")))
+    }
+
+    /// As [`super::Lab::container`].
+    ///
+    /// # Errors
+    /// When it did not start.
+    pub fn container(&self, name: &str, arguments: &[&str]) -> Result<Container> {
+        container::run(|arguments| self.docker(arguments), name, arguments)
+    }
+
+    /// A container as it is now.
+    ///
+    /// # Errors
+    /// When there is none of this name.
+    pub fn inspect(&self, name: &str) -> Result<Container> {
+        container::inspect(|arguments| self.docker(arguments), name)
+    }
+
+    /// What the VM's kernel and its first process have said since it was started.
+    pub fn console(&self) -> String {
+        self.bundle.console()
+    }
+
+    fn docker_command(&self) -> Command {
+        let mut command = Command::new(self.engine.docker());
+        self.equip(&mut command);
+        command
+    }
+
+    fn equip(&self, command: &mut Command) {
+        let mut directories = place::programs();
+        directories.extend(self.engine.docker().parent().map(Path::to_owned));
+        let directories: Vec<_> = directories.iter().map(PathBuf::as_path).collect();
+        command
+            .env("PATH", search_path(&directories))
+            .env("HOME", self.bundle.home())
+            .env("DOCKER_HOST", self.docker_host())
+            .env("DTAP_TAP_ROOT", self.root());
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Background>> {
+        self.hyperkit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first process of the VM waits for it, and then ends the VM.
+const STOP_DOCKERD: &str = "kill $(cat /var/run/docker.pid)\n";
+const BOOT: Duration = Duration::from_secs(90);
+/// An emulated processor takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
