@@ -23,7 +23,7 @@ pub(super) fn pack(to: &Path, kernel: &Kernel, engine: &Engine) -> Result<()> {
     let programs: Vec<_> = programs.iter().map(PathBuf::as_path).collect();
     let directories = engine.directories();
     let directories: Vec<_> = directories.iter().map(PathBuf::as_path).collect();
-    let arguments = [DOCKERD, engine.ipv6_arguments()].concat().join(" ");
+    let arguments = DOCKERD.join(" ");
     let extensions = Path::new(EXTENSIONS);
     Files {
         texts: &[
@@ -74,6 +74,4 @@ const DEVICES: [&str; 5] = [
 const DOCKERD: &[&str] = &[
     "--containerd=/run/containerd.sock",
     "--exec-opt=native.cgroupdriver=cgroupfs",
-    "--ipv6",
-    "--fixed-cidr-v6=fd00:d0c:e0::/64",
 ];

@@ -43,16 +43,19 @@ ip -n vsock link set lo up
 ip -n vsock link set "$vsock" up
 ip -n vsock address add 10.0.2.15/24 dev "$vsock"
 forward() {
-    nsenter --net=/run/netns/vsock socat -t 3600 "TCP-LISTEN:$1,fork,reuseaddr,nodelay" "$2" &
+    nsenter --net=/run/netns/vsock socat -t 3600 "TCP-LISTEN:$1,fork,reuseaddr,nodelay" "$2"
 }
-forward 2376 UNIX-CONNECT:/run/docker.sock
-forward 1525 'EXEC:nsenter --net=/proc/1/ns/net /bin/sh /etc/answer'
+forward 1525 'EXEC:nsenter --net=/proc/1/ns/net /bin/sh /etc/answer' &
 
 . /etc/engine
 containerd --config /etc/containerd.toml --address /run/containerd.sock --root /var/lib/docker/containerd \
     --state /run/containerd >/run/containerd.log 2>&1 &
 dockerd "$@" >/run/dockerd.log 2>&1 &
-wait $!
+dockerd=$!
+# A process for each refused connection would cost more than the engine does.
+while [ ! -S /run/docker.sock ]; do sleep 0.1; done
+forward 2376 UNIX-CONNECT:/run/docker.sock &
+wait $dockerd
 echo "dockerd ended: $?"
 tail -n 20 /run/dockerd.log
 sync
