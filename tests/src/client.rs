@@ -1,5 +1,6 @@
 //! The real `dtap-client` on a lab's host.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use crate::lab::{DockerDesktop, Lab, Output};
 use crate::wait::wait_until;
 
 /// Where a client can run.
-pub trait Site: std::fmt::Debug {
+pub trait Site: Debug + Sync {
     /// A directory that goes with it.
     fn directory(&self) -> &Path;
     /// `DOCKER_HOST` for its engine.

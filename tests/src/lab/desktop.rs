@@ -55,8 +55,7 @@ pub struct DockerDesktop {
 }
 
 impl DockerDesktop {
-    /// Installs it, and starts it with the arguments that were recorded on a Mac: the engine answers, and the image of
-    /// [`Self::container`] is there.
+    /// Installs it, and starts it with [`Self::arguments`]: the engine answers, and the image of [`Self::container`] is there.
     ///
     /// # Errors
     /// When not root, when a program is missing, or when something did not start; the reason includes what the console said.
@@ -67,10 +66,10 @@ impl DockerDesktop {
         Ok(desktop)
     }
 
-    /// As [`Self::start`], but does not start the VM.
+    /// Installs it: for a story that comes before the first [`Self::boot`]. No image is in the engine then.
     ///
     /// # Errors
-    /// As [`Self::start`].
+    /// When not root, or when a program is missing.
     pub fn install() -> Result<Self> {
         require_root()?;
         // Of the years of HyperKit, and what boots quickest.
@@ -108,21 +107,25 @@ impl DockerDesktop {
     /// # Errors
     /// When it does not.
     pub fn boot(&self, arguments: &[String]) -> Result<()> {
-        // Docker Desktop removes what a killed VM has left.
-        let _ = std::fs::remove_file(self.bundle.pid_file());
+        ensure!(!self.is_running(), "the VM runs already");
+        self.bundle.clear();
         let mut command = self.mac_command("env");
         command.arg("-C").arg(self.bundle.data());
         command.arg(self.hyperkit()).args(arguments);
-        *self.process() = Some(Background::spawn(&mut command, Nesting::Direct)?);
+        let hyperkit = Background::spawn(&mut command, Nesting::Direct)?;
+        self.bundle.record(hyperkit.pid()?.as_raw(), arguments)?;
+        *self.process() = Some(hyperkit);
         let api = self.bundle.api();
-        holds_within(BOOT, || dockerd::pings(&api) || !self.is_running());
-        if !self.is_running() || !dockerd::pings(&api) {
+        let answers = || self.console().contains(LISTENS) && dockerd::pings(&api);
+        let mut answered = false;
+        holds_within(BOOT, || {
+            answered = answers();
+            answered || !self.is_running()
+        });
+        if !answered {
             let said = self.process().take().map(|it| it.output());
-            let console = self.console();
-            bail!(
-                "the VM did not start: {}\n{console}",
-                said.unwrap_or_default()
-            );
+            let (said, console) = (said.unwrap_or_default(), self.console());
+            bail!("the VM did not start: {said}\n{console}");
         }
         Ok(())
     }
@@ -146,7 +149,7 @@ impl DockerDesktop {
         Ok(())
     }
 
-    /// Ends the VM and starts it again, with the arguments that were recorded.
+    /// Ends the VM and starts it again with [`Self::arguments`].
     ///
     /// # Errors
     /// As [`Self::stop`] and [`Self::boot`].
@@ -282,8 +285,10 @@ impl DockerDesktop {
     }
 }
 
+/// What the VM's first process says when it makes sense to ask.
+const LISTENS: &str = "dockerd listens";
 /// The first process of the VM waits for it, and then ends the VM.
 const STOP_DOCKERD: &str = "kill $(cat /var/run/docker.pid)\n";
-const BOOT: Duration = Duration::from_secs(90);
+const BOOT: Duration = Duration::from_secs(180);
 /// An emulated processor takes its time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);

@@ -11,7 +11,7 @@ pub(crate) enum Request {
     Help,
     Version,
     Mac(Mac),
-    Boot(Machine),
+    Boot(Box<Machine>),
 }
 
 /// A machine to boot.
@@ -82,7 +82,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Request, Failure> {
     for slot in slots {
         machine.devices.push((slot.place, Device::parse(&slot)?));
     }
-    Ok(Request::Boot(machine))
+    Ok(Request::Boot(Box::new(machine)))
 }
 
 /// Letters and their values, which may be joined with the letter or the next argument. What is after `--` or the first that
@@ -176,11 +176,11 @@ mod tests {
         line.split_whitespace().map(str::to_owned).collect()
     }
 
-    fn booted(line: &str) -> Result<Machine, Failure> {
-        match parse(&words(line))? {
-            Request::Boot(machine) => Ok(machine),
-            other => panic!("{other:?}"),
-        }
+    fn booted(line: &str) -> Result<Box<Machine>, Failure> {
+        let Request::Boot(machine) = parse(&words(line))? else {
+            panic!("{line} boots nothing");
+        };
+        Ok(machine)
     }
 
     #[test]

@@ -158,7 +158,8 @@ impl Attachment {
     fn disk(id: &str, at: &str, file: &str, bus: Bus, writable: bool) -> Self {
         let access = if writable { "off" } else { "on" };
         let file = escaped(file);
-        let drive = format!("if=none,id=n{id},format=raw,readonly={access},file={file}");
+        let drive =
+            format!("if=none,id=n{id},format=raw,readonly={access},cache=unsafe,file={file}");
         let controller = ("-device", format!("ahci,id={id},{at}"));
         let ahci = |kind: &str| ("-device", format!("{kind},drive=n{id},bus={id}.0"));
         let mut options = vec![("-drive", drive)];
@@ -188,7 +189,7 @@ fn escaped(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-const MACHINE: &str = "-machine q35,sata=off,smbus=off -accel tcg -cpu max -nodefaults -no-user-config \
+const MACHINE: &str = "-machine q35,sata=off,smbus=off -accel tcg -cpu max,la57=off -nodefaults -no-user-config \
     -display none -no-reboot";
 /// The last place of the bus.
 const SOCK: &str = "addr=1f.7";

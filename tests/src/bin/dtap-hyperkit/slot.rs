@@ -131,7 +131,8 @@ mod tests {
         let first = Slot::parse("1:0,virtio-vpnkit,path=a,uuid=b", &[]).expect("a slot");
         assert_eq!(first.emulation, "virtio-vpnkit");
         assert_eq!(first.configuration.as_deref(), Some("path=a,uuid=b"));
-        let reason = |value: &str| Slot::parse(value, &[first.clone()]).map_err(|it| it.reason);
+        let taken = [first];
+        let reason = |value: &str| Slot::parse(value, &taken).map_err(|it| it.reason);
         for same in ["1,virtio-tap,tap1", "1:0,dummy", "0:1:0,dummy"] {
             assert_eq!(reason(same), Err("pci slot 1:0 already occupied!".into()));
         }

@@ -1,10 +1,12 @@
 //! A directory that stands for `/` of a Mac with Docker Desktop.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 
 use super::super::command::check;
 use super::super::engine::Engine;
@@ -33,9 +35,16 @@ impl Bundle {
                 .with_context(|| format!("create {}", directory.display()))?;
         }
         fs::write(contents.join("Info.plist"), INFO).context("write Info.plist")?;
+        let settings = bundle.settings();
+        if let Some(directory) = settings.parent() {
+            fs::create_dir_all(directory).context("create the directory of settings")?;
+        }
+        fs::write(settings, SETTINGS).context("write the settings")?;
         // Sixteen are there on a Mac, as soon as its kernel extension is.
         for number in 0..TAPS {
-            fs::write(bundle.root.join(format!("dev/tap{number}")), "").context("write a tap")?;
+            let tap = bundle.root.join(format!("dev/tap{number}"));
+            fs::write(&tap, "").context("write a tap")?;
+            fs::set_permissions(&tap, Permissions::from_mode(0o660))?;
         }
         let own = hyperkit()?;
         fs::copy(&own, bundle.hyperkit()).with_context(|| format!("copy {}", own.display()))?;
@@ -72,8 +81,24 @@ impl Bundle {
         String::from_utf8_lossy(&console).into_owned()
     }
 
-    pub(super) fn pid_file(&self) -> PathBuf {
-        self.data().join("vms/0/hyperkit.pid")
+    /// Removes what a VM has left that was killed, as Docker Desktop does, and what the last has said.
+    pub(super) fn clear(&self) {
+        for file in ["hyperkit.pid", "console-ring"] {
+            let _ = fs::remove_file(self.data().join("vms/0").join(file));
+        }
+    }
+
+    /// Writes down what was started, as Docker Desktop does, whose library for HyperKit reads it after a crash.
+    pub(super) fn record(&self, pid: i32, arguments: &[String]) -> Result<()> {
+        let hyperkit = self.hyperkit().display().to_string();
+        let state = json!({
+            "hyperkit": hyperkit,
+            "pid": pid,
+            "arguments": arguments,
+            "cmdline": format!("{hyperkit} {}", arguments.join(" ")),
+        });
+        let file = self.data().join("vms/0/hyperkit.json");
+        fs::write(&file, state.to_string()).with_context(|| format!("write {}", file.display()))
     }
 
     pub(super) fn vpnkit(&self) -> PathBuf {
@@ -84,7 +109,7 @@ impl Bundle {
         self.home().join(".docker/run/docker.sock")
     }
 
-    /// As Docker Desktop 2.1 and later pass them.
+    /// What HyperKit is given.
     pub(super) fn arguments(&self) -> Vec<String> {
         let recorded = RECORDED
             .replace("KERNEL", &self.kernel().display().to_string())
@@ -101,6 +126,11 @@ impl Bundle {
 
     fn contents(&self) -> PathBuf {
         self.root.join("Applications/Docker.app/Contents")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.home()
+            .join("Library/Group Containers/group.com.docker/settings.json")
     }
 
     fn kernel(&self) -> PathBuf {
@@ -136,7 +166,8 @@ fn hyperkit() -> Result<PathBuf> {
         .context("find dtap-hyperkit; cargo builds it with the tests")
 }
 
-/// From PEERS: options and values as the processes of a Mac show them, with paths of the lab and a shorter list of disks.
+/// Options and their values, in the order that moby/hyperkit's `go/hyperkit.go` gives them: fewer disks than on a Mac, and the
+/// lab's kernel.
 const RECORDED: &str = include_str!("hyperkit.arguments");
 
 const INFO: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -152,6 +183,7 @@ const INFO: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 </dict>
 </plist>
 "#;
+const SETTINGS: &str = "{\"useVirtualizationFramework\": false}\n";
 const TAPS: u8 = 4;
 /// 8 GiB, of which the file system's tables are all that is written.
 const DISK: u64 = 8 << 30;

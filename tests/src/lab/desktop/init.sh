@@ -55,6 +55,7 @@ dockerd=$!
 # A process for each refused connection would cost more than the engine does.
 while [ ! -S /run/docker.sock ]; do sleep 0.1; done
 forward 2376 UNIX-CONNECT:/run/docker.sock &
+echo dockerd listens
 wait $dockerd
 echo "dockerd ended: $?"
 tail -n 20 /run/dockerd.log
