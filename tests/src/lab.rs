@@ -8,6 +8,8 @@
 //!             └──────────────── docker.sock, a file ───────────────────┘
 //! ```
 //!
+//! [`DockerDesktop`] is another such host, whose VM is a real one.
+//!
 //! Several labs can run at once. Whatever a lab made is gone when it is dropped; what a killed one left is removed when
 //! the next one starts.
 

@@ -20,19 +20,18 @@
 //! those two ports, and in the VM only socat shares its namespace.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::command::{Background, Nesting, Output, run};
-use super::container::{self, Container};
+use super::command::{Background, Nesting};
+use super::container;
 use super::engine::Engine;
 use super::gateway::Gateway;
-use super::machine::{Machine, Processes, search_path};
+use super::machine::{Machine, Processes};
 use super::namespace::Namespace;
-use super::place::{self, Place};
+use super::place::Place;
 use super::{Options, Threads, dockerd, leftovers, require_root};
 use crate::wait::holds_within;
 use bundle::Bundle;
@@ -40,6 +39,7 @@ use bundle::Bundle;
 mod backend;
 mod bundle;
 mod files;
+mod programs;
 mod vpnkit;
 
 /// Dropped, it ends with all that is in it.
@@ -196,88 +196,9 @@ impl DockerDesktop {
         self.gateway.strays()
     }
 
-    /// Runs a program on the Mac to its end, as [`super::Lab::mac`] does.
-    ///
-    /// # Panics
-    /// When it cannot be started.
-    #[track_caller]
-    pub fn mac(&self, program: &[&str]) -> Output {
-        let mut command = self.mac_command(program[0]);
-        match run(command.args(&program[1..]), PATIENCE) {
-            Ok(output) => output,
-            Err(error) => panic!("{command:?}: {error:#}"),
-        }
-    }
-
-    /// Runs a program in the VM to its end.
-    ///
-    /// # Panics
-    /// When the VM does not answer.
-    #[track_caller]
-    pub fn vm(&self, program: &[&str]) -> Output {
-        let quoted: Vec<_> = program
-            .iter()
-            .map(|word| format!("'{}'", word.replace('\'', r"'\''")))
-            .collect();
-        match backend::run(self.mac.namespace(), &quoted.join(" "), PATIENCE) {
-            Ok(output) => output,
-            Err(error) => panic!("{program:?} in the VM: {error:#}\n{}", self.console()),
-        }
-    }
-
-    /// A program that will run on the Mac. The process of the command is the program itself.
-    pub fn mac_command(&self, program: &str) -> Command {
-        let mut command = self.mac.command(program);
-        self.equip(&mut command);
-        command
-    }
-
-    /// As [`super::Lab::docker`].
-    ///
-    /// # Errors
-    /// When it failed, with all it said.
-    pub fn docker(&self, arguments: &[&str]) -> Result<String> {
-        run(self.docker_command().args(arguments), PATIENCE)
-            .and_then(Output::text)
-            .with_context(|| format!("docker {}", arguments.join(" ")))
-    }
-
-    /// As [`super::Lab::container`].
-    ///
-    /// # Errors
-    /// When it did not start.
-    pub fn container(&self, name: &str, arguments: &[&str]) -> Result<Container> {
-        container::run(|arguments| self.docker(arguments), name, arguments)
-    }
-
-    /// A container as it is now.
-    ///
-    /// # Errors
-    /// When there is none of this name.
-    pub fn inspect(&self, name: &str) -> Result<Container> {
-        container::inspect(|arguments| self.docker(arguments), name)
-    }
-
     /// What the VM's kernel and its first process have said since it was started.
     pub fn console(&self) -> String {
         self.bundle.console()
-    }
-
-    fn docker_command(&self) -> Command {
-        let mut command = Command::new(self.engine.docker());
-        self.equip(&mut command);
-        command
-    }
-
-    fn equip(&self, command: &mut Command) {
-        let mut directories = place::programs();
-        directories.extend(self.engine.docker().parent().map(Path::to_owned));
-        let directories: Vec<_> = directories.iter().map(PathBuf::as_path).collect();
-        command
-            .env("PATH", search_path(&directories))
-            .env("HOME", self.bundle.home())
-            .env("DOCKER_HOST", self.docker_host())
-            .env("DTAP_TAP_ROOT", self.root());
     }
 
     fn process(&self) -> MutexGuard<'_, Option<Background>> {
