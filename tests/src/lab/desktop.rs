@@ -1,19 +1,18 @@
 //! A Mac with Docker Desktop: the VM is a real one, which a program in HyperKit's place starts.
 //!
 //! ```text
-//!   ┌ mac ────────────────────────────┐        ┌ gw ─────────────┐
-//!   │ dtap-client                     │        │ gateway; strays │
-//!   │ Docker.app: com.docker.hyperkit │        └───────┬─────────┘
-//!   │   = dtap-hyperkit, or a shim    │      vpnkit.eth.sock, a file
-//!   │ tap1┄┐  docker.sock             │                │
-//!   └──────┼──────┬───────────────────┘                │
-//!          ┊      │ ports 2376 and 1525                │
-//!   ┌ qemu ┼──────┼────────────────────────────────────┼──┐
-//!   │   virtio-tap│      ┌ netns vsock ┐            eth0  │
-//!   │             └──────│ NIC, socat  │                  │
-//!   │  dockerd, containers   └──┬──────┘                  │
-//!   │     └────── docker.sock ──┘                         │
-//!   └─────────────────────────────────────────────────────┘
+//!   ┌ mac ──────────────────────────────────────────────┐      ┌ gw ─────────────┐
+//!   │ dtap-client          Docker.app, in which         │      │ gateway; strays │
+//!   │ docker.sock, a file  com.docker.hyperkit is ours  │      └────────┬────────┘
+//!   │      ┊                                            │               ┊
+//!   │ 127.0.0.1: 2376, 1525          tap1 …             │   vpnkit.eth.sock, a file
+//!   └──────┊───────────────────────────┊────────────────┘               ┊
+//!   ┌ qemu ┊───────────────────────────┊────────────────────────────────┊────────┐
+//!   │ ┌ vsock ─────┐          virtio-tap, if asked for                eth0       │
+//!   │ │ NIC, socat │                eth1 …                                       │
+//!   │ └────┬───────┘                                                             │
+//!   │   docker.sock, a shell       dockerd, containers                           │
+//!   └────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! The NIC in `vsock` stands for HyperKit's virtio-sock. It is no way for data: qemu passes nothing on but connections to
