@@ -1,5 +1,6 @@
 //! The real `dtap-client` on a lab's host.
 
+use std::fmt::Debug;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,13 +12,61 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::host::Host;
-use crate::lab::{Lab, Output};
+use crate::lab::{DockerDesktop, Lab, Output};
 use crate::wait::wait_until;
+
+/// Where a client can run.
+pub trait Site: Debug + Sync {
+    /// A directory that goes with it.
+    fn directory(&self) -> &Path;
+    /// `DOCKER_HOST` for its engine.
+    fn docker_host(&self) -> String;
+    /// Runs a program on the host to its end.
+    fn mac(&self, program: &[&str]) -> Output;
+    /// Runs a program in the VM to its end.
+    fn vm(&self, program: &[&str]) -> Output;
+}
+
+impl Site for Lab {
+    fn directory(&self) -> &Path {
+        self.directory()
+    }
+
+    fn docker_host(&self) -> String {
+        self.docker_host()
+    }
+
+    fn mac(&self, program: &[&str]) -> Output {
+        self.mac(program)
+    }
+
+    fn vm(&self, program: &[&str]) -> Output {
+        self.vm(program)
+    }
+}
+
+impl Site for DockerDesktop {
+    fn directory(&self) -> &Path {
+        self.directory()
+    }
+
+    fn docker_host(&self) -> String {
+        self.docker_host()
+    }
+
+    fn mac(&self, program: &[&str]) -> Output {
+        self.mac(program)
+    }
+
+    fn vm(&self, program: &[&str]) -> Output {
+        self.vm(program)
+    }
+}
 
 /// One client with its own state directory; disconnected when dropped.
 #[derive(Debug)]
 pub struct Client<'a> {
-    lab: &'a Lab,
+    lab: &'a dyn Site,
     program: PathBuf,
     machine: Machine,
     entrance: Vec<String>,
@@ -40,7 +89,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 impl<'a> Client<'a> {
     /// A client that has not connected yet. Several on one lab differ in `name`.
-    pub fn new(lab: &'a Lab, name: &str) -> Self {
+    pub fn new(lab: &'a dyn Site, name: &str) -> Self {
         Self {
             lab,
             program: program(),

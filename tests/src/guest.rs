@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::client;
-use crate::lab::{Engine, Vm, VmOptions, cache, can_run};
+use crate::lab::{ENGINE_MODULES, Engine, Vm, VmOptions, cache, can_run, found};
 
 /// Whether the virtual machine is where this program runs.
 pub fn is_here() -> bool {
@@ -48,7 +48,7 @@ pub fn run_with_lab(test: &str, modules: &[&str]) -> Result<()> {
     if !can_run() || !Vm::can_run() {
         return Ok(());
     }
-    let modules = [&LAB_MODULES, modules].concat();
+    let modules = [&ENGINE_MODULES, modules].concat();
     boot(test, &modules, Equipment::lab()?)
 }
 
@@ -140,15 +140,6 @@ fn boot(test: &str, modules: &[&str], equipment: Equipment) -> Result<()> {
     Ok(())
 }
 
-fn found(program: &str) -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let directories = env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(Into::into));
-    let mut files = directories.map(|it: PathBuf| it.join(program));
-    files
-        .find(|it| it.is_file())
-        .with_context(|| format!("find {program}; `dtap-lab setup` installs what a lab needs"))
-}
-
 const HERE: &str = "DTAP_TEST_IN_VM";
 
 /// Those of which busybox's cannot do all that is asked of them.
@@ -160,43 +151,4 @@ const LAB_PROGRAMS: [&str; 7] = [
     "nsenter",
     "unshare",
     "xtables-nft-multi",
-];
-
-/// What dockerd, the firewalls of the lab and dtap would have the kernel load by itself.
-const LAB_MODULES: [&str; 35] = [
-    "br_netfilter",
-    "bridge",
-    "dummy",
-    "ip_set",
-    "ip_set_hash_net",
-    "nf_conntrack_netlink",
-    "nf_tables",
-    "nft_chain_nat",
-    "nft_compat",
-    "nft_ct",
-    "nft_fib_inet",
-    "nft_fib_ipv4",
-    "nft_fib_ipv6",
-    "nft_limit",
-    "nft_log",
-    "nft_masq",
-    "nft_nat",
-    "nft_objref",
-    "nft_redir",
-    "nft_reject",
-    "nft_reject_inet",
-    "nft_reject_ipv4",
-    "nft_reject_ipv6",
-    "overlay",
-    "tun",
-    "veth",
-    "xt_MASQUERADE",
-    "xt_addrtype",
-    "xt_comment",
-    "xt_conntrack",
-    "xt_mark",
-    "xt_multiport",
-    "xt_nat",
-    "xt_set",
-    "xt_tcpudp",
 ];

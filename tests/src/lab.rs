@@ -8,6 +8,8 @@
 //!             └──────────────── docker.sock, a file ───────────────────┘
 //! ```
 //!
+//! [`DockerDesktop`] is another such host, whose VM is a real one.
+//!
 //! Several labs can run at once. Whatever a lab made is gone when it is dropped; what a killed one left is removed when
 //! the next one starts.
 
@@ -21,6 +23,7 @@ use tokio::runtime::{self, Handle, Runtime};
 mod apt;
 mod command;
 mod container;
+mod desktop;
 mod dockerd;
 mod engine;
 mod gateway;
@@ -41,16 +44,17 @@ mod worker;
 pub use apt::cache;
 pub use command::{Background, Output};
 pub use container::Container;
+pub use desktop::DockerDesktop;
 pub use dockerd::Firewall;
 pub use engine::Engine;
 pub use gateway::Link;
 pub use image::PAGE;
 pub use namespace::Namespace;
-pub use packages::install;
+pub use packages::{found, install};
 pub use privilege::{can_run, require_root};
 pub use proxy::ApiProxy;
 pub use rootless::Rootless;
-pub use vm::{Vm, VmOptions};
+pub use vm::{ENGINE_MODULES, Vm, VmOptions};
 pub use worker::Worker;
 
 use dockerd::Dockerd;

@@ -195,7 +195,7 @@ fn link_iptables(programs: &Path, firewall: Firewall) -> Result<()> {
     Ok(())
 }
 
-fn pings(socket: &Path) -> bool {
+pub(super) fn pings(socket: &Path) -> bool {
     let ping = || -> std::io::Result<String> {
         let mut stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -210,7 +210,7 @@ fn pings(socket: &Path) -> bool {
 const CONTAINERD_SOCKET: &str = "/run/containerd.sock";
 
 /// Without the plugins that only Kubernetes and other storage need.
-const CONTAINERD: &str = "version = 2
+pub(super) const CONTAINERD: &str = "version = 2
 disabled_plugins = [
   \"io.containerd.grpc.v1.cri\",
   \"io.containerd.snapshotter.v1.aufs\",

@@ -40,7 +40,7 @@ impl Link {
     }
 
     /// The VM's interface that other addresses are behind.
-    fn vm_configuration(self) -> String {
+    pub(super) fn vm_configuration(self) -> String {
         let (v4, v6, gateways) = match self {
             Self::Gateway => (
                 "192.168.65.3/24",
@@ -89,12 +89,23 @@ impl Gateway {
             "link add vm type veth peer name eth0 netns {}\n",
             vm.name()
         ))?;
+        let gateway = Self::behind(namespace, mac, options, runtime)?;
+        vm.ip(&options.link.vm_configuration())?;
+        Ok(gateway)
+    }
+
+    /// One whose `namespace` has the interface `vm` already, however that leads to the VM.
+    pub(super) fn behind(
+        namespace: Namespace,
+        mac: &Namespace,
+        options: &Options,
+        runtime: &Handle,
+    ) -> Result<Self> {
         let link = options.link;
         match link {
             Link::Gateway | Link::None => namespace.ip(ROUTER)?,
             Link::Veth => bridge(&namespace, mac)?,
         }
-        vm.ip(&link.vm_configuration())?;
         let relay_port = match link {
             Link::Gateway => {
                 udp::forward(&namespace, mac, options.udp_idle, runtime).context("forward UDP")?;

@@ -1,6 +1,7 @@
 //! Debian packages that a lab needs on this machine.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -19,19 +20,26 @@ pub fn install() -> Result<()> {
     apt_get(&install)
 }
 
-fn missing() -> Vec<&'static str> {
+/// Where a program of this machine is.
+///
+/// # Errors
+/// When it is not installed.
+pub fn found(program: &str) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     // The PATH of an ordinary user lacks these.
     let system = ["/usr/sbin", "/sbin"].map(Into::into);
-    let directories: Vec<_> = env::split_paths(&path).chain(system).collect();
-    let is_there = |program: &str| {
-        directories
-            .iter()
-            .any(|directory| directory.join(program).is_file())
-    };
+    let mut files = env::split_paths(&path)
+        .chain(system)
+        .map(|directory: PathBuf| directory.join(program));
+    files
+        .find(|it| it.is_file())
+        .with_context(|| format!("find {program}; `dtap-lab setup` installs what a lab needs"))
+}
+
+fn missing() -> Vec<&'static str> {
     PACKAGES
         .iter()
-        .filter(|(program, _)| !is_there(program))
+        .filter(|(program, _)| found(program).is_err())
         .map(|(_, package)| *package)
         .collect()
 }
@@ -59,7 +67,7 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 
 /// A program and the package that has it, beside what every Debian has. containerd, runc and the engines are not here: installed, they would be started
 /// as services.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("xtables-nft-multi", "iptables"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
@@ -77,6 +85,8 @@ const PACKAGES: [(&str, &str); 18] = [
     ("slirp4netns", "slirp4netns"),
     ("newuidmap", "uidmap"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("socat", "socat"),
     // For the library beside it, which dockerd 20.10 is linked with.
     ("dmsetup", "dmsetup"),
 ];

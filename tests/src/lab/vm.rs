@@ -1,21 +1,22 @@
 //! A real virtual machine, with a kernel that can do what this machine's may not: Debian's, started by an emulator in a few
 //! seconds. All it has is in memory.
 
-use std::fs::{self, File};
-use std::io::BufWriter;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::command::{Background, Nesting, Output, check};
+use super::command::{Background, Nesting, Output};
 use super::leftovers;
 use super::place::Place;
-use archive::{Archive, EXECUTABLE};
-use kernel::Kernel;
+use files::Files;
+pub use kernel::ENGINE_MODULES;
+pub(super) use kernel::Kernel;
 
 mod archive;
+pub(super) mod files;
 mod kernel;
 
 /// What a virtual machine shall have and do.
@@ -71,8 +72,13 @@ impl Vm {
         leftovers::remove();
         let place = Place::new()?;
         let file = |name: &str| place.directory().join(name).display().to_string();
-        pack(&place.directory().join(FILES), &kernel, options)
-            .context("pack the files of the virtual machine")?;
+        let files = Files {
+            texts: &[("/init", INIT), ("/command", options.command)],
+            programs: options.programs,
+            files: options.files,
+            modules: options.modules,
+        };
+        files.pack(&place.directory().join(FILES), &kernel)?;
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args("-accel tcg -cpu max -nodefaults -no-user-config -display none".split(' '))
@@ -112,57 +118,6 @@ impl Vm {
     }
 }
 
-fn pack(to: &Path, kernel: &Kernel, options: &VmOptions<'_>) -> Result<()> {
-    let file = File::create(to).with_context(|| format!("create {}", to.display()))?;
-    let mut archive = Archive::new(BufWriter::new(file));
-    archive.bytes(Path::new("/init"), EXECUTABLE, INIT.as_bytes())?;
-    archive.bytes(
-        Path::new("/command"),
-        EXECUTABLE,
-        options.command.as_bytes(),
-    )?;
-    archive.file(Path::new("/bin/busybox"), Path::new("/bin/busybox"))?;
-    for (number, module) in kernel.modules(options.modules)?.iter().enumerate() {
-        archive.file(Path::new(&format!("/modules/{number:03}.ko")), module)?;
-    }
-    for (there, here) in options.files {
-        archive.tree(there, here)?;
-    }
-    for program in [Path::new("/bin/sh")].iter().chain(options.programs) {
-        archive.file(program, program)?;
-        for library in libraries(program)? {
-            archive.file(Path::new(&library), Path::new(&library))?;
-        }
-    }
-    archive.finish()
-}
-
-/// What the dynamic loader would load, itself included.
-fn libraries(program: &Path) -> Result<Vec<String>> {
-    let linked = check(Command::new("ldd").arg(program));
-    if let Err(error) = &linked
-        && format!("{error:#}").contains("not a dynamic executable")
-    {
-        return Ok(Vec::new());
-    }
-    libraries_in(&linked?)
-}
-
-fn libraries_in(ldd: &str) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for line in ldd.lines().map(str::trim) {
-        let (name, path) = line.split_once(" => ").unwrap_or(("", line));
-        if path == "not found" {
-            bail!("the library {name} is missing");
-        }
-        if path.starts_with('/') {
-            let end = path.find(" (").unwrap_or(path.len());
-            found.push(path[..end].to_owned());
-        }
-    }
-    Ok(found)
-}
-
 const INIT: &str = include_str!("vm/init.sh");
 /// A kernel that panics restarts at once, which is the end (`-no-reboot`).
 const BOOT: &str = "console=ttyS0 panic=-1 loglevel=5";
@@ -171,27 +126,3 @@ const FILES: &str = "files.cpio";
 const CONSOLE: &str = "console";
 const SAID: &str = "said";
 const CODE: &str = "code";
-
-#[cfg(test)]
-mod tests {
-    use super::libraries_in;
-
-    #[test]
-    fn the_loader_is_a_library_and_the_kernels_page_is_none() {
-        let ldd = "\tlinux-vdso.so.1 (0x00007fc1807a7000)\n\
-            \tlibcap.so.2 => /lib/x86_64-linux-gnu/libcap.so.2 (0x00007fc180772000)\n\
-            \t/lib64/ld-linux-x86-64.so.2 (0x00007fc1807a9000)\n";
-        assert_eq!(
-            libraries_in(ldd).expect("all are there"),
-            [
-                "/lib/x86_64-linux-gnu/libcap.so.2",
-                "/lib64/ld-linux-x86-64.so.2"
-            ]
-        );
-        assert_eq!(
-            libraries_in("\tstatically linked\n").expect("none is needed"),
-            [""; 0]
-        );
-        assert!(libraries_in("\tlibcap.so.2 => not found\n").is_err());
-    }
-}

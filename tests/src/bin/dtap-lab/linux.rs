@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use dtap_tests::lab::{self, Engine, Firewall, Lab, Link, Options, Vm};
+use dtap_tests::lab::{self, DockerDesktop, Engine, Firewall, Lab, Link, Options, Vm};
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,6 +30,12 @@ enum Action {
         choice: Choice,
         /// The command and its arguments
         #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Start a Mac with Docker Desktop, its VM a real one, and open a shell on it or run a command there
+    Desktop {
+        /// The command and its arguments
+        #[arg(last = true, default_values = ["bash", "--norc", "-i"])]
         command: Vec<String>,
     },
 }
@@ -114,6 +120,12 @@ fn run(action: Action) -> Result<ExitCode> {
             let lab = choice.start()?;
             let mut program = lab.mac_command(&command[0]);
             program.args(&command[1..]);
+            attend(program)
+        }
+        Action::Desktop { command } => {
+            let desktop = DockerDesktop::start()?;
+            let mut program = desktop.mac_command(&command[0]);
+            program.args(&command[1..]).env("PS1", "mac# ");
             attend(program)
         }
     }

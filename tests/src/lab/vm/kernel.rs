@@ -10,7 +10,7 @@ use super::super::apt::{self, Packages, Selection};
 
 /// Where its image and its modules are.
 #[derive(Debug)]
-pub(super) struct Kernel {
+pub(in super::super) struct Kernel {
     image: PathBuf,
     /// By the names the kernel gives them.
     modules: BTreeMap<String, PathBuf>,
@@ -18,7 +18,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// Fetches it, if need be.
-    pub(super) fn find() -> Result<Self> {
+    pub(in super::super) fn find() -> Result<Self> {
         let root = apt::unpacked(&apt::cache()?, &PACKAGES)?;
         let boot = fs::read_dir(root.join("boot")).context("look for the kernel's image")?;
         let image = boot
@@ -31,7 +31,7 @@ impl Kernel {
         Ok(Self { image, modules })
     }
 
-    pub(super) fn image(&self) -> &Path {
+    pub(in super::super) fn image(&self) -> &Path {
         &self.image
     }
 
@@ -95,6 +95,45 @@ const PACKAGES: Packages = Packages {
     directory: "kernel",
     selection: Selection::DependenciesOf("linux-image-cloud-amd64"),
 };
+
+/// Kernel modules that dockerd, the firewalls of the lab and dtap would have loaded by themselves.
+pub const ENGINE_MODULES: [&str; 35] = [
+    "br_netfilter",
+    "bridge",
+    "dummy",
+    "ip_set",
+    "ip_set_hash_net",
+    "nf_conntrack_netlink",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_compat",
+    "nft_ct",
+    "nft_fib_inet",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
+    "nft_limit",
+    "nft_log",
+    "nft_masq",
+    "nft_nat",
+    "nft_objref",
+    "nft_redir",
+    "nft_reject",
+    "nft_reject_inet",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
+    "overlay",
+    "tun",
+    "veth",
+    "xt_MASQUERADE",
+    "xt_addrtype",
+    "xt_comment",
+    "xt_conntrack",
+    "xt_mark",
+    "xt_multiport",
+    "xt_nat",
+    "xt_set",
+    "xt_tcpudp",
+];
 
 #[cfg(test)]
 mod tests {
