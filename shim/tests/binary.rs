@@ -125,10 +125,9 @@ fn arguments_that_are_not_text_do_not_prevent_the_nic() {
 
 #[test]
 fn the_exit_code_and_death_by_a_signal_are_the_original_s() {
-    let place = Place::new("#!/bin/sh\nexit 47\n");
-    assert_eq!(run(&place.path(""), &VPNKIT).status.code(), Some(47));
-    let place = Place::new("#!/bin/sh\nkill -TERM $$\n");
-    assert_eq!(run(&place.path(""), &VPNKIT).status.signal(), Some(15));
+    let status = |script: &str| run(&Place::new(script).path(""), &VPNKIT).status;
+    assert_eq!(status("#!/bin/sh\nexit 47\n").code(), Some(47));
+    assert_eq!(status("#!/bin/sh\nkill -TERM $$\n").signal(), Some(15));
 }
 
 #[test]
