@@ -39,7 +39,8 @@ pub(super) fn install(root: &Root, nics: Option<u8>, how: How) -> Result<ExitCod
     if changes.is_empty() {
         say("installed already");
     }
-    for nic in &record.nics {
+    // A MAC that is not noted yet is drawn anew each time.
+    for nic in record.nics.iter().filter(|_| !how.dry_run) {
         say(&format!("{} is {} in the VM", nic.interface(), nic.mac));
     }
     finish(root, &user, how, &changes)
