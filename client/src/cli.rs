@@ -86,7 +86,7 @@ pub(crate) enum Command {
         #[arg(long, env = "DTAP_JSON")]
         json: bool,
     },
-    /// Reach a network by Ethernet, where the VM can get a network interface of ours
+    /// Reach networks by Ethernet, not by IP alone
     Tap(tap::Arguments),
     /// Write the server image to stdout, for `docker load`
     Image {

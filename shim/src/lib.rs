@@ -6,7 +6,7 @@
 //!  …/bin/com.docker.hyperkit.dtap-original   HyperKit, which the shim becomes
 //! ```
 //!
-//! Docker must always boot: whatever [`inject`] is not sure of is a [`Doubt`], upon which the
+//! Docker must always boot: whatever [`inject()`] is not sure of is a [`Doubt`], upon which the
 //! original gets the arguments as they were. Nothing here does I/O.
 
 #![forbid(unsafe_code)]

@@ -34,8 +34,8 @@ pub(super) enum Becomes {
     Owned(Owner),
 }
 
-const NEW: &str = ".dtap-new";
-const OLD: &str = ".dtap-old";
+pub(super) const NEW: &str = ".dtap-new";
+pub(super) const OLD: &str = ".dtap-old";
 
 /// Makes all changes in order.
 ///
@@ -52,7 +52,6 @@ pub(super) fn apply(changes: &[Change]) -> Result<()> {
     }
     for Undo { path, .. } in &done {
         sweep(path);
-        remove_own_directories(path);
     }
     Ok(())
 }
@@ -62,6 +61,7 @@ pub(super) fn sweep(path: &Path) {
     for ending in [NEW, OLD] {
         let _ = fs::remove_file(beside(path, ending));
     }
+    remove_own_directories(path);
 }
 
 #[derive(Debug)]
@@ -93,10 +93,7 @@ fn make(change: &Change) -> Result<Undo> {
         }
         Becomes::Link(_) | Becomes::File { .. } | Becomes::Nothing => {
             replace(path, &change.becomes)
-                .inspect_err(|_| {
-                    sweep(path);
-                    remove_own_directories(path);
-                })
+                .inspect_err(|_| sweep(path))
                 .map_err(|error| explained(error, path))?
         }
     };
@@ -108,7 +105,7 @@ fn make(change: &Change) -> Result<Undo> {
 
 fn replace(path: &Path, becomes: &Becomes) -> io::Result<Was> {
     let new = beside(path, NEW);
-    let parent = path.parent().unwrap_or(Path::new("/"));
+    let parent = path.parent().unwrap_or_else(|| Path::new("/"));
     if matches!(becomes, Becomes::File { .. }) {
         fs::create_dir_all(parent)?;
     }
@@ -118,10 +115,8 @@ fn replace(path: &Path, becomes: &Becomes) -> io::Result<Was> {
         Err(error) => return Err(error),
     };
     match becomes {
-        Becomes::Nothing => fs::remove_file(path).or_else(|error| match error.kind() {
-            ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?,
+        Becomes::Nothing if matches!(was, Was::Nothing) => {}
+        Becomes::Nothing => fs::remove_file(path)?,
         Becomes::Link(source) => {
             fs::hard_link(source, &new)?;
             fs::rename(&new, path)?;
@@ -180,7 +175,7 @@ fn back(undo: &Undo) -> io::Result<()> {
     match undo.was {
         Was::Owned(owner) => own(path, owner),
         Was::File => fs::rename(beside(path, OLD), path).inspect(|()| sweep(path)),
-        Was::Nothing => fs::remove_file(path).inspect(|()| remove_own_directories(path)),
+        Was::Nothing => fs::remove_file(path).inspect(|()| sweep(path)),
     }
 }
 

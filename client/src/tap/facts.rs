@@ -89,6 +89,13 @@ impl Facts {
     }
 }
 
+/// Whatever is written beside the devices.
+pub(super) fn traces(root: &Root, location: Option<&Location>) -> Vec<PathBuf> {
+    let of = |it: &Location| ["", ORIGINAL, RECORD].map(|ending| beside(&it.place, ending));
+    let all = location.map(of).into_iter().flatten();
+    all.chain([root.path(MEMORY)]).collect()
+}
+
 /// HyperKit's place, in /Applications or the user's own.
 pub(super) fn locate(root: &Root, user: &User) -> Result<Option<Location>> {
     hyperkit::find(&[

@@ -140,7 +140,7 @@ const X86_64: u32 = 0x0100_0007;
 fn processors(bytes: &[u8]) -> Option<Vec<u32>> {
     // A class of Java begins like a fat Mach-O; its version stands where the count does.
     const MOST: u32 = 30;
-    let word = |at: usize| Some(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?);
+    let word = |at: usize| <[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok();
     let fat = |size: usize| {
         let count = u32::from_be_bytes(word(4)?);
         let entries = (0..usize::try_from(count).ok()?).map(|it| 8 + it * size);

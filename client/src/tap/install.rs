@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Error, Result};
-use dtap_shim::{Mac, ORIGINAL, RECORD};
+use dtap_shim::Mac;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use rand_core::{OsRng, RngCore as _};
 
-use super::facts::{Facts, beside, locate};
+use super::facts::{self, Facts, locate};
 use super::plan::{self, Refusal, Wish};
 use super::{How, Root, change, restart};
 use crate::docker::{Environment, User};
@@ -39,7 +39,8 @@ pub(super) fn install(root: &Root, nics: Option<u8>, how: How) -> Result<ExitCod
     if changes.is_empty() {
         say("installed already");
     }
-    for nic in &record.nics {
+    // A MAC that is not noted yet is drawn anew each time.
+    for nic in record.nics.iter().filter(|_| !how.dry_run) {
         say(&format!("{} is {} in the VM", nic.interface(), nic.mac));
     }
     finish(root, &user, how, &changes)
@@ -57,10 +58,10 @@ pub(super) fn uninstall(root: &Root, how: How) -> Result<ExitCode> {
 }
 
 pub(super) fn refused(refusal: Refusal) -> Error {
-    match refusal {
-        Refusal::NoShim => refusal.into(),
-        _ => Error::msg(format!("{refusal}; {INSTEAD}")),
+    if refusal == Refusal::NoShim {
+        return refusal.into();
     }
+    Error::msg(format!("{refusal}; {INSTEAD}"))
 }
 
 fn allowed(how: How, what: &str) -> Result<()> {
@@ -84,10 +85,10 @@ fn changed<T>(
     };
     // Another may have been at work while this waited.
     let location = locate(root, user)?;
-    if let Some(location) = &location
-        && !how.dry_run
-    {
-        sweep(&location.place);
+    if !how.dry_run {
+        facts::traces(root, location.as_ref())
+            .iter()
+            .for_each(|it| change::sweep(it));
     }
     let facts = Facts::gather(root, user, location.as_ref())?;
     let (result, changes) = plan(&facts)?;
@@ -98,16 +99,10 @@ fn changed<T>(
     } else {
         change::apply(&changes)?;
         for change in &changes {
-            tracing::info!("{}", change.what);
+            say(&change.what);
         }
     }
     Ok((result, changes))
-}
-
-fn sweep(place: &Path) {
-    for path in ["", ORIGINAL, RECORD].map(|it| beside(place, it)) {
-        change::sweep(&path);
-    }
 }
 
 /// On the directory itself, so that nothing is left; waits for another that installs.

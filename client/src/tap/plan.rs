@@ -70,7 +70,7 @@ pub(super) fn install(
     let before = facts.installed();
     let original = original(hyperkit, before.as_ref())?;
     let nics = nics(facts, before.as_ref(), wish.nics, random)?;
-    let user = match wish.user.or(before.as_ref().map(|it| it.user)) {
+    let user = match wish.user.or_else(|| before.as_ref().map(|it| it.user)) {
         Some(0) | None => original.owner.uid,
         Some(uid) => uid,
     };
@@ -242,7 +242,7 @@ fn nics(
     mut random: impl FnMut() -> Mac,
 ) -> Result<Vec<Nic>, Refusal> {
     let mut nics = before.map(|it| it.nics.clone()).unwrap_or_default();
-    let wanted = wanted.map_or(nics.len().max(1), usize::from);
+    let wanted = wanted.map_or_else(|| nics.len().max(1), usize::from);
     nics.retain(|it| facts.taps.contains_key(&it.unit));
     nics.truncate(wanted);
     // The first is what other programs take first.

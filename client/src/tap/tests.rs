@@ -11,9 +11,9 @@ use dtap_shim::{MARKER, Mac, ORIGINAL, RECORD};
 use tempfile::TempDir;
 
 use super::Root;
-use super::change::{Becomes, Change, apply};
-use super::facts::{Facts, Machine, locate};
-use super::hyperkit::Content;
+use super::change::{self, Becomes, Change, NEW, OLD, apply};
+use super::facts::{self, Facts, Machine, beside, locate};
+use super::hyperkit::{Content, Location};
 use super::plan::{self, Refusal, Wish};
 use crate::docker::User;
 
@@ -57,15 +57,22 @@ impl Tree {
         self.root.path().canonicalize().unwrap().join(path)
     }
 
+    fn root(&self) -> Root {
+        Root(Some(self.path("")))
+    }
+
+    fn location(&self) -> Option<Location> {
+        locate(&self.root(), &user()).unwrap()
+    }
+
     fn facts(&self) -> Facts {
-        let root = Root(Some(self.path("")));
-        let user = User {
-            name: "me".to_owned(),
-            uid: 501,
-            gid: 20,
-            home: "/Users/me".into(),
-        };
-        Facts::gather(&root, &user, locate(&root, &user).unwrap().as_ref()).unwrap()
+        Facts::gather(&self.root(), &user(), self.location().as_ref()).unwrap()
+    }
+
+    /// As every command begins.
+    fn sweep(&self) {
+        let traces = facts::traces(&self.root(), self.location().as_ref());
+        traces.iter().for_each(|it| change::sweep(it));
     }
 
     fn plan(&self, nics: Option<u8>) -> Result<Vec<Change>, Refusal> {
@@ -83,10 +90,12 @@ impl Tree {
     }
 
     fn install(&self, nics: Option<u8>) {
+        self.sweep();
         apply(&self.plan(nics).unwrap()).unwrap();
     }
 
     fn uninstall(&self) {
+        self.sweep();
         apply(&plan::uninstall(&self.facts()).unwrap()).unwrap();
     }
 
@@ -113,6 +122,15 @@ impl Tree {
             }
         }
         tree
+    }
+}
+
+fn user() -> User {
+    User {
+        name: "me".to_owned(),
+        uid: 501,
+        gid: 20,
+        home: "/Users/me".into(),
     }
 }
 
@@ -236,7 +254,14 @@ fn after_a_kill_between_two_steps_docker_boots_and_either_way_is_open() {
                 true => mac.plan(None).unwrap(),
                 false => plan::uninstall(&mac.facts()).unwrap(),
             };
-            apply(&changes[..step.min(changes.len())]).unwrap();
+            let changes = &changes[..step.min(changes.len())];
+            apply(changes).unwrap();
+            for Change { path, becomes, .. } in changes {
+                if !matches!(becomes, Becomes::Owned(_)) && path.parent().unwrap().exists() {
+                    fs::write(beside(path, NEW), "half a").unwrap();
+                    fs::write(beside(path, OLD), "what was there").unwrap();
+                }
+            }
             let boots = match mac.facts().hyperkit.unwrap().file.content {
                 Content::Shim => mac.content(ORIGINAL) == HYPERKIT,
                 Content::MachO { .. } => mac.content("") == HYPERKIT,
