@@ -64,7 +64,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             engine,
             json,
         } => ls::command(&state, engine, json).await,
-        Command::Tap(arguments) => tap::command(arguments),
+        Command::Tap(arguments) => tap::command(arguments).await,
         Command::Image { arch } => image::command(arch),
         Command::Uninstall {
             state,

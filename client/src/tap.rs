@@ -4,6 +4,7 @@
 //! device more. What is there is gathered as [`facts`], what to do is decided by [`plan`] without
 //! touching anything, and [`change`] does it wholly or not at all.
 
+mod attach;
 mod change;
 mod facts;
 mod hyperkit;
@@ -14,12 +15,17 @@ mod restart;
 mod status;
 #[cfg(test)]
 mod tests;
+mod wish;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, value_parser};
+
+use crate::cli::StateDir;
+pub(crate) use wish::{CarrierChoice, NetworkName, Wish};
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -48,6 +54,28 @@ enum Command {
     Uninstall {
         #[command(flatten)]
         how: How,
+    },
+    /// Be in a network's Ethernet: ARP, broadcasts, mDNS and all
+    ///
+    /// The running client keeps this host attached until `tap detach` or its own end.
+    Attach {
+        #[command(flatten)]
+        state: StateDir,
+        /// Name of the network; of several engines, CONNECTION/NAME
+        network: String,
+        /// What carries the frames
+        #[arg(long, env = "DTAP_CARRIER", value_enum, default_value = "auto")]
+        carrier: CarrierChoice,
+        /// This host's address in the network; a free one by default
+        #[arg(long, env = "DTAP_ADDRESS", value_name = "IP")]
+        address: Option<IpAddr>,
+    },
+    /// Leave a network's Ethernet
+    Detach {
+        #[command(flatten)]
+        state: StateDir,
+        /// Name of the network; of several engines, CONNECTION/NAME
+        network: String,
     },
     /// Show whether the VM gets its interfaces; exit 0 when all is in place
     Status {
@@ -85,11 +113,27 @@ impl Root {
     }
 }
 
-pub(crate) fn command(arguments: Arguments) -> Result<ExitCode> {
+pub(crate) async fn command(arguments: Arguments) -> Result<ExitCode> {
     let root = Root(arguments.root);
     match arguments.command {
         Command::Install { nics, how } => install::install(&root, nics, how),
         Command::Uninstall { how } => install::uninstall(&root, how),
         Command::Status { json } => status::command(&root, json),
+        Command::Attach {
+            state,
+            network,
+            carrier,
+            address,
+        } => {
+            let wish = Wish {
+                network: network.as_str().into(),
+                carrier,
+                address,
+            };
+            attach::attach(&state.directory, wish).await
+        }
+        Command::Detach { state, network } => {
+            attach::detach(&state.directory, network.as_str().into()).await
+        }
     }
 }

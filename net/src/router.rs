@@ -34,6 +34,11 @@ pub struct RouterConfig {
     /// Prefixes whose packets are dropped while the interface is absent, so that they never leave
     /// in the clear by another.
     pub blackholes: BTreeSet<IpNet>,
+    /// Whether it is an interface of Ethernet, with neighbours in the prefixes of its addresses.
+    pub is_ethernet: bool,
+    /// Interfaces of ours whose routes to the same destinations may become this one's, without a
+    /// moment in which there is none (macOS: those have to be gone before).
+    pub heir_of: BTreeSet<String>,
 }
 
 impl RouterConfig {

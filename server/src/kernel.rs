@@ -128,6 +128,7 @@ fn router(clients: &BTreeMap<PublicKey, Client>) -> RouterConfig {
         mtu: MTU.into(),
         routes: BTreeSet::new(),
         blackholes: all().flat_map(|it| it.prefixes()).collect(),
+        ..RouterConfig::default()
     }
 }
 

@@ -56,7 +56,17 @@ impl Router {
         let wanted = config.all_routes();
         let entries = kernel::entries(&mut socket)?;
         self.add_blackholes(&mut socket, &entries, &config.blackholes, &mut failures);
-        add_routes(&mut socket, index, &entries, &wanted, &mut failures);
+        let heir_of = config.heir_of.iter();
+        let heir_of = heir_of.filter_map(|name| if_nametoindex(name.as_str()).ok());
+        let heir_of = heir_of.collect();
+        add_routes(
+            &mut socket,
+            index,
+            &heir_of,
+            &entries,
+            &wanted,
+            &mut failures,
+        );
         delete_routes(&mut socket, index, &entries, &wanted, &mut failures);
         self.delete_blackholes(&mut socket, &config.blackholes, &mut failures);
         failures.into_result()
@@ -236,6 +246,8 @@ fn possible<'a>(interface: &str, config: &'a RouterConfig) -> Cow<'a, RouterConf
         mtu: config.mtu,
         routes: ipv4(&config.routes),
         blackholes: ipv4(&config.blackholes),
+        is_ethernet: config.is_ethernet,
+        heir_of: config.heir_of.clone(),
     })
 }
 
@@ -266,6 +278,7 @@ fn set_addresses(
 fn add_routes(
     socket: &mut Socket,
     index: u32,
+    heir_of: &BTreeSet<u32>,
     entries: &[Entry],
     wanted: &BTreeSet<IpNet>,
     failures: &mut Failures,
@@ -280,15 +293,15 @@ fn add_routes(
         if others.clone().any(|entry| entry.is_ours_by(index)) {
             continue;
         }
+        let route = Own::of_router(destination, Target::Interface(index));
+        let inherited = |entry: &&Entry| heir_of.iter().any(|it| entry.is_ours_by(*it));
         let outcome = match others.next() {
+            Some(other) if inherited(&other) => kernel::replace(socket, &route),
             Some(other) => Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("there is one {}", other.target),
             )),
-            None => kernel::add(
-                socket,
-                &Own::of_router(destination, Target::Interface(index)),
-            ),
+            None => kernel::add(socket, &route),
         };
         failures.note("add route", destination, outcome);
     }

@@ -46,7 +46,7 @@ impl fmt::Display for Command {
 /// routes already are left out: see [`conflicts`].
 pub(super) fn plan(interface: &str, current: &State, wanted: &RouterConfig) -> Vec<Command> {
     let addresses: BTreeSet<_> = wanted.addresses.iter().map(IpNet::addr).collect();
-    let routes = wanted.all_routes();
+    let routes = routes(wanted);
     let mut commands = Vec::new();
     if current.mtu != Some(wanted.mtu) {
         commands.push(Command::new(
@@ -57,7 +57,7 @@ pub(super) fn plan(interface: &str, current: &State, wanted: &RouterConfig) -> V
     commands.extend(
         addresses
             .difference(&current.addresses)
-            .map(|address| add_address(interface, *address)),
+            .map(|address| add_address(interface, *address, wanted)),
     );
     commands.extend(
         current
@@ -80,8 +80,7 @@ pub(super) fn plan(interface: &str, current: &State, wanted: &RouterConfig) -> V
 
 /// The wanted routes whose destination somebody else routes already, with where that leads.
 pub(super) fn conflicts(current: &State, wanted: &RouterConfig) -> Vec<(IpNet, String)> {
-    let missing = wanted
-        .all_routes()
+    let missing = routes(wanted)
         .into_iter()
         .filter(|route| !current.routes.contains(route));
     missing
@@ -89,10 +88,23 @@ pub(super) fn conflicts(current: &State, wanted: &RouterConfig) -> Vec<(IpNet, S
         .collect()
 }
 
-/// Without its prefix: for IPv6 macOS would add a route to that by itself, which is then neither
+/// The routes that are to be added: those to the neighbours of Ethernet come with its addresses.
+fn routes(wanted: &RouterConfig) -> BTreeSet<IpNet> {
+    if wanted.is_ethernet {
+        return wanted.routes.clone();
+    }
+    wanted.all_routes()
+}
+
+/// Of Ethernet with its prefix, in which the neighbours are. Else without: for IPv6 macOS would add a route to that by itself, which is then neither
 /// ours nor replaceable. An IPv4 address of a point-to-point interface needs a peer, by custom
 /// itself.
-fn add_address(interface: &str, address: IpAddr) -> Command {
+fn add_address(interface: &str, address: IpAddr, wanted: &RouterConfig) -> Command {
+    let whole = wanted.addresses.iter().find(|it| it.addr() == address);
+    if let Some(whole) = whole.filter(|_| wanted.is_ethernet) {
+        let family = family(address);
+        return Command::new(IFCONFIG, &[interface, family, &whole.to_string(), "alias"]);
+    }
     match address {
         IpAddr::V4(v4) => Command::new(
             IFCONFIG,
@@ -112,14 +124,18 @@ fn add_address(interface: &str, address: IpAddr) -> Command {
 }
 
 fn delete_address(interface: &str, address: IpAddr) -> Command {
-    let family = match address {
-        IpAddr::V4(_) => "inet",
-        IpAddr::V6(_) => "inet6",
-    };
+    let family = family(address);
     Command::new(
         IFCONFIG,
         &[interface, family, &address.to_string(), "-alias"],
     )
+}
+
+const fn family(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "inet",
+        IpAddr::V6(_) => "inet6",
+    }
 }
 
 /// `-proto1` sets the flag by which [`table`](super::table) knows our routes: the nearest to Linux'
@@ -163,6 +179,28 @@ mod tests {
                 "/sbin/route -q -n add -proto1 -inet 172.18.0.0/16 -interface utun5",
                 "/sbin/route -q -n add -proto1 -inet6 fd00:18::/64 -interface utun5",
                 "/sbin/route -q -n add -proto1 -inet6 fd75::/64 -interface utun5",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_interface_of_ethernet_has_its_neighbours_by_its_addresses() {
+        let wanted = RouterConfig {
+            is_ethernet: true,
+            addresses: [
+                "172.18.255.254/16".parse().unwrap(),
+                "fd00:18::ff7f/64".parse().unwrap(),
+            ]
+            .into(),
+            mtu: 1364,
+            ..RouterConfig::default()
+        };
+        assert_eq!(
+            planned(&State::default(), &wanted),
+            [
+                "/sbin/ifconfig utun5 mtu 1364 up",
+                "/sbin/ifconfig utun5 inet 172.18.255.254/16 alias",
+                "/sbin/ifconfig utun5 inet6 fd00:18::ff7f/64 alias",
             ]
         );
     }
@@ -254,7 +292,7 @@ mod tests {
                 "fd00:18::/64".parse().unwrap(),
             ]
             .into(),
-            blackholes: BTreeSet::new(),
+            ..RouterConfig::default()
         }
     }
 }
