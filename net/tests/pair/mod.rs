@@ -64,8 +64,7 @@ impl Pair {
              ip addr add fd00:30::2/64 dev eth0 nodad\n\
              ip link set eth0 up");
         let runtime = Runtime::new().unwrap();
-        let keys = [PrivateKey::generate(), PrivateKey::generate()];
-        let [vm_key, host_key] = keys.clone();
+        let (vm_key, host_key) = (PrivateKey::generate(), PrivateKey::generate());
         let (vm_public, host_public) = (vm_key.public(), host_key.public());
         let handle = runtime.handle().clone();
         let vm_end = End::open(&handle, vm_key, host_public, false);
