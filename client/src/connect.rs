@@ -68,6 +68,7 @@ async fn foreground(settings: Settings, options: &ConnectOptions) -> Result<()> 
     let patience = outlook::look(&sources, &settings).await?;
     let state = StateDir::lock(&settings.state_dir)?;
     let control = Control::listen(&state.socket())?;
+    taps::sweep();
     let (stop, stopped) = watch::channel(false);
     let (taps, wishes) = watch::channel(Vec::new());
     let shared = Shared {

@@ -9,6 +9,7 @@ mod change;
 mod facts;
 mod hyperkit;
 mod install;
+mod nic;
 mod plan;
 mod record;
 mod restart;
@@ -25,6 +26,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, value_parser};
 
 use crate::cli::StateDir;
+pub(crate) use nic::{Nic, nics};
 pub(crate) use wish::{CarrierChoice, NetworkName, Wish};
 
 #[derive(Debug, Args)]

@@ -305,6 +305,7 @@ fn config() -> RouterConfig {
         mtu: 1420,
         routes: nets(&["172.18.0.0/16", "fd00:18::/64"]),
         blackholes: nets(&["10.75.0.0/24", "fd75::/64"]),
+        ..RouterConfig::default()
     }
 }
 

@@ -3,11 +3,13 @@
 mod host_tap;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::pin::Pin;
 
 use dtap_net::driver::Driver;
-use dtap_tunnel::PeerId;
+use dtap_net::router::Router;
 use dtap_tunnel::session::{Carrier, Paired, Problem, Tap};
+use dtap_tunnel::{HardwareAddress, PeerId};
 use ipnet::{IpNet, Ipv6Net};
 use tokio::sync::watch;
 
@@ -15,7 +17,7 @@ use super::link::Link;
 use crate::docker::Network;
 use crate::plan::{self, Input, Plan, Reachability};
 use crate::status::{self, TapState};
-use crate::tap::{CarrierChoice, Wish};
+use crate::tap::{self, CarrierChoice, Nic, Wish};
 use host_tap::HostTap;
 pub(super) use host_tap::Probed;
 
@@ -32,6 +34,8 @@ pub(super) struct Taps {
     /// Networks this host has been in: they may come back.
     known: BTreeSet<String>,
     next_number: u16,
+    /// NICs that the server could not use.
+    lost: BTreeSet<HardwareAddress>,
 }
 
 /// Why there is nothing.
@@ -51,6 +55,7 @@ impl Taps {
             unfulfilled: BTreeMap::new(),
             known: BTreeSet::new(),
             next_number: 0,
+            lost: BTreeSet::new(),
         }
     }
 
@@ -163,29 +168,83 @@ impl Taps {
         link: &Link,
         peer: PeerId,
         tunnel: Ipv6Net,
-    ) -> std::io::Result<HostTap> {
+    ) -> io::Result<HostTap> {
+        if let Some(nic) = self.choose_nic(wish)? {
+            return HostTap::by_nic(wish, network, &nic);
+        }
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
         HostTap::by_tunnel(wish, network, link, peer, tunnel, number).await
     }
 
+    /// The NIC that carries it; none if the tunnel is to.
+    fn choose_nic(&self, wish: &Wish) -> io::Result<Option<Nic>> {
+        if wish.carrier == CarrierChoice::Tunnel {
+            return Ok(None);
+        }
+        let nics = tap::nics().map_err(io::Error::other)?;
+        let is_used = |nic: &Nic| {
+            self.standing
+                .values()
+                .any(|it| it.nic() == Some(nic.address))
+        };
+        let is_usable = |nic: &&Nic| {
+            let is_lost = wish.carrier == CarrierChoice::Auto && self.lost.contains(&nic.address);
+            !is_used(nic) && nic.is_there() && !is_lost
+        };
+        let nic = nics.iter().find(is_usable);
+        match (nic, wish.carrier) {
+            (None, CarrierChoice::Hyperkit) => Err(io::Error::other(if nics.is_empty() {
+                "no NIC of HyperKit's: `sudo dtap-client tap install`, or --carrier tunnel"
+            } else if nics.iter().any(is_used) {
+                "every NIC of HyperKit's is in use: `sudo dtap-client tap install --nics N` for more, or --carrier tunnel"
+            } else {
+                "HyperKit does not run with its new NIC yet: restart Docker, or --carrier tunnel"
+            })),
+            (nic, _) => Ok(nic.cloned()),
+        }
+    }
+
     /// What the server has made of the last plan; none if it knows no taps.
-    pub(super) fn hear(&mut self, problems: Option<Vec<Problem>>) {
+    pub(super) async fn hear(&mut self, problems: Option<Vec<Problem>>, driver: &Driver) {
         let Some(problems) = problems else {
             let reason = "the server is older than this client and knows no taps";
             let all = self.standing.values_mut();
-            return all.for_each(|tap| tap.problem = Some(reason.to_owned()));
+            all.for_each(|tap| tap.problem = Some(reason.to_owned()));
+            return;
         };
         for (id, tap) in &mut self.standing {
             let problem = problems.iter().find(|problem| problem.id == *id);
             tap.problem = problem.map(|it| it.reason.clone());
             tap.is_joined = problem.is_none();
         }
+        // What the VM has not got, the tunnel carries.
+        let lost = self
+            .standing
+            .values()
+            .filter(|it| it.is_auto() && it.problem.is_some());
+        self.lost.extend(lost.filter_map(HostTap::nic));
+        let is_lost = |it: &HostTap| it.nic().is_some_and(|nic| self.lost.contains(&nic));
+        let lost = self
+            .standing
+            .extract_if(.., |_, it| it.is_auto() && is_lost(it));
+        for (_, tap) in lost.collect::<Vec<_>>() {
+            let obstacle = Obstacle {
+                carrier: CarrierChoice::Auto,
+                state: TapState::Attaching,
+                reason: tap.problem.clone().unwrap_or_default(),
+            };
+            self.unfulfilled
+                .insert(tap.network_name().to_owned(), obstacle);
+            tap.remove(driver).await;
+        }
     }
 
-    /// Whether the server is to be asked again.
-    pub(super) fn has_problems(&self) -> bool {
+    /// Whether the server is to be asked again: its machine may have changed without an event.
+    pub(super) fn is_unsettled(&self) -> bool {
+        let waits = |it: &Obstacle| it.state != TapState::Refused;
         self.standing.values().any(|tap| tap.problem.is_some())
+            || self.unfulfilled.values().any(waits)
     }
 
     /// Asks a network for the addresses this host is about to take in it.
@@ -244,6 +303,23 @@ impl Taps {
             tap.remove(driver).await;
         }
         self.unfulfilled.clear();
+    }
+}
+
+/// Makes the NICs what they were before a killed client.
+pub(super) fn sweep() {
+    let nics = tap::nics().unwrap_or_else(|error| {
+        tracing::debug!("no NICs of HyperKit's: {error:#}");
+        Vec::new()
+    });
+    for nic in nics.iter().filter(|it| it.is_there()) {
+        let retired = Router::new(&nic.interface).and_then(|mut it| it.retire());
+        if let Err(error) = retired {
+            tracing::warn!(
+                nic.interface,
+                "cannot undo what a killed client left: {error}"
+            );
+        }
     }
 }
 

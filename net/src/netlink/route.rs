@@ -122,6 +122,16 @@ impl fmt::Display for Target {
     }
 }
 
+/// Takes an interface down.
+pub(crate) fn take_down(socket: &mut Socket, index: u32) -> io::Result<()> {
+    let header = Ifinfomsg {
+        ifi_index: index as i32,
+        ifi_change: libc::IFF_UP as u32,
+        ..Default::default()
+    };
+    socket.execute(&rt_link::Request::new().op_setlink_do(&header))
+}
+
 /// Brings a link up, with this MTU in bytes and a longer queue, if it is not so already.
 pub(crate) fn set_link(socket: &mut Socket, index: u32, mtu: u32) -> io::Result<()> {
     let header = Ifinfomsg {

@@ -95,6 +95,20 @@ impl Router {
         failures.into_result()
     }
 
+    /// As [`clear`](Self::clear), and takes the interface down: for one that is not ours.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    pub fn retire(&mut self) -> io::Result<()> {
+        let cleared = self.clear();
+        let Ok(index) = if_nametoindex(self.interface.as_str()) else {
+            return cleared;
+        };
+        let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+        let down = kernel::take_down(&mut socket, index);
+        cleared.and(down)
+    }
+
     /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else can
     /// outlive a process: addresses and routes vanish with its interface.
     ///

@@ -89,6 +89,19 @@ impl Router {
         failures.into_result()
     }
 
+    /// As [`clear`](Self::clear), and takes the interface down: for one that is not ours.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    pub fn retire(&mut self) -> io::Result<()> {
+        let cleared = self.clear();
+        if nix::net::if_::if_nametoindex(self.interface.as_str()).is_err() {
+            return cleared;
+        }
+        let down = execute(&commands::take_down(&self.interface));
+        cleared.and(down.map(drop))
+    }
+
     /// Does nothing: addresses and routes vanish with the interface of the process that set them.
     ///
     /// # Errors

@@ -88,6 +88,11 @@ pub(super) fn conflicts(current: &State, wanted: &RouterConfig) -> Vec<(IpNet, S
         .collect()
 }
 
+/// The command that takes an interface down.
+pub(super) fn take_down(interface: &str) -> Command {
+    Command::new(IFCONFIG, &[interface, "down"])
+}
+
 /// The routes that are to be added: those to the neighbours of Ethernet come with its addresses.
 fn routes(wanted: &RouterConfig) -> BTreeSet<IpNet> {
     if wanted.is_ethernet {
@@ -203,6 +208,11 @@ mod tests {
                 "/sbin/ifconfig utun5 inet6 fd00:18::ff7f/64 alias",
             ]
         );
+    }
+
+    #[test]
+    fn an_interface_of_somebody_else_is_left_down() {
+        assert_eq!(take_down("tap1").to_string(), "/sbin/ifconfig tap1 down");
     }
 
     #[test]
