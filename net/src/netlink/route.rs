@@ -72,7 +72,7 @@ impl Owner {
 
 impl Entry {
     pub(crate) fn is_ours_by(&self, index: u32) -> bool {
-        self.owner == Some(Owner::Router) && self.target == Target::Interface(index)
+        self.owner == Some(Owner::Router) && self.target.interface() == Some(index)
     }
 }
 

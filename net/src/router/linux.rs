@@ -53,7 +53,7 @@ impl Router {
         failures.note("bring up", &self.interface, link);
         let config = &possible(&self.interface, config);
         set_addresses(&mut socket, index, &config.addresses, &mut failures)?;
-        let wanted = config.all_routes();
+        let wanted = wanted(index, config);
         let entries = kernel::entries(&mut socket)?;
         self.add_blackholes(&mut socket, &entries, &config.blackholes, &mut failures);
         add_routes(&mut socket, index, &entries, &wanted, &mut failures);
@@ -76,7 +76,7 @@ impl Router {
                 &mut socket,
                 index,
                 &entries,
-                &BTreeSet::new(),
+                &BTreeMap::new(),
                 &mut failures,
             );
             set_addresses(&mut socket, index, &BTreeSet::new(), &mut failures)?;
@@ -85,8 +85,8 @@ impl Router {
         failures.into_result()
     }
 
-    /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else can
-    /// outlive a process: addresses and routes vanish with its interface.
+    /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else outlives a process whose
+    /// interface goes with it; on others, [`clear`](Self::clear) removes what is left.
     ///
     /// # Errors
     /// Whatever the kernel refuses; the rest is removed nevertheless.
@@ -235,6 +235,7 @@ fn possible<'a>(interface: &str, config: &'a RouterConfig) -> Cow<'a, RouterConf
         addresses: ipv4(&config.addresses),
         mtu: config.mtu,
         routes: ipv4(&config.routes),
+        next_hops: config.next_hops.clone(),
         blackholes: ipv4(&config.blackholes),
     })
 }
@@ -263,32 +264,49 @@ fn set_addresses(
     Ok(())
 }
 
+fn wanted(index: u32, config: &RouterConfig) -> BTreeMap<IpNet, Target> {
+    let straight = |prefix| (prefix, Target::Interface(index));
+    let hops = config.hops().into_iter().map(|(route, hop)| match hop {
+        Some(address) => {
+            let index = Some(index);
+            (route, Target::Gateway { index, address })
+        }
+        None => straight(route),
+    });
+    let prefixes = config.prefixes().into_iter().map(straight);
+    prefixes.chain(hops).collect()
+}
+
+/// Straight ones first: next hops must be reachable.
 fn add_routes(
     socket: &mut Socket,
     index: u32,
     entries: &[Entry],
-    wanted: &BTreeSet<IpNet>,
+    wanted: &BTreeMap<IpNet, Target>,
     failures: &mut Failures,
 ) {
-    for &destination in wanted {
+    let (straight, by_hops): (Vec<_>, Vec<_>) =
+        wanted.iter().partition(|(_, it)| it.gateway().is_none());
+    for (&destination, &target) in straight.into_iter().chain(by_hops) {
         let same = |entry: &&Entry| {
             entry.destination == destination
                 && entry.main
                 && !(entry.owner == Some(Owner::Router) && entry.target == Target::Blackhole)
         };
-        let mut others = entries.iter().filter(same);
-        if others.clone().any(|entry| entry.is_ours_by(index)) {
+        let others = entries.iter().filter(same);
+        let (own, others): (Vec<_>, Vec<_>) = others.partition(|entry| entry.is_ours_by(index));
+        if own.iter().any(|entry| entry.target == target) {
             continue;
         }
-        let outcome = match others.next() {
+        for stale in own {
+            failures.note("delete route", destination, delete_route(socket, stale));
+        }
+        let outcome = match others.first() {
             Some(other) => Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("there is one {}", other.target),
             )),
-            None => kernel::add(
-                socket,
-                &Own::of_router(destination, Target::Interface(index)),
-            ),
+            None => kernel::add(socket, &Own::of_router(destination, target)),
         };
         failures.note("add route", destination, outcome);
     }
@@ -298,16 +316,17 @@ fn delete_routes(
     socket: &mut Socket,
     index: u32,
     entries: &[Entry],
-    wanted: &BTreeSet<IpNet>,
+    wanted: &BTreeMap<IpNet, Target>,
     failures: &mut Failures,
 ) {
     for entry in entries.iter().filter(|entry| entry.is_ours_by(index)) {
-        if !wanted.contains(&entry.destination) {
-            let outcome = kernel::delete(
-                socket,
-                &Own::of_router(entry.destination, Target::Interface(index)),
-            );
+        if !wanted.contains_key(&entry.destination) {
+            let outcome = delete_route(socket, entry);
             failures.note("delete route", entry.destination, outcome);
         }
     }
+}
+
+fn delete_route(socket: &mut Socket, entry: &Entry) -> io::Result<()> {
+    kernel::delete(socket, &Own::of_router(entry.destination, entry.target))
 }

@@ -14,8 +14,8 @@ pub(super) struct State {
     pub(super) addresses: BTreeSet<IpAddr>,
     /// In bytes, if a router has set it.
     pub(super) mtu: Option<u32>,
-    /// Our routes by this interface.
-    pub(super) routes: BTreeSet<IpNet>,
+    /// Our routes by this interface, with their next hops.
+    pub(super) routes: BTreeMap<IpNet, Option<IpAddr>>,
     /// Everybody else's destinations, with where they lead.
     pub(super) others: BTreeMap<IpNet, String>,
 }
@@ -45,8 +45,8 @@ impl fmt::Display for Command {
 /// The commands, in order, that make an interface what `wanted` says. Routes to what somebody else
 /// routes already are left out: see [`conflicts`].
 pub(super) fn plan(interface: &str, current: &State, wanted: &RouterConfig) -> Vec<Command> {
-    let addresses: BTreeSet<_> = wanted.addresses.iter().map(IpNet::addr).collect();
-    let routes = wanted.all_routes();
+    let addresses: BTreeMap<_, _> = wanted.addresses.iter().map(|it| (it.addr(), it)).collect();
+    let routes = routes(wanted);
     let mut commands = Vec::new();
     if current.mtu != Some(wanted.mtu) {
         commands.push(Command::new(
@@ -54,36 +54,49 @@ pub(super) fn plan(interface: &str, current: &State, wanted: &RouterConfig) -> V
             &[interface, "mtu", &wanted.mtu.to_string(), "up"],
         ));
     }
-    commands.extend(
-        addresses
-            .difference(&current.addresses)
-            .map(|address| add_address(interface, *address)),
-    );
-    commands.extend(
-        current
-            .addresses
-            .difference(&addresses)
-            .map(|address| delete_address(interface, *address)),
-    );
-    let added = routes
-        .difference(&current.routes)
-        .filter(|route| !current.others.contains_key(*route));
-    commands.extend(added.map(|route| change_route("add", interface, *route)));
-    commands.extend(
-        current
-            .routes
-            .difference(&routes)
-            .map(|route| change_route("delete", interface, *route)),
-    );
+    let mut added = addresses.clone();
+    added.retain(|address, _| !current.addresses.contains(address));
+    commands.extend(added.into_values().map(|net| match is_tunnel(wanted) {
+        true => add_tunnel_address(interface, net.addr()),
+        false => add_address(interface, *net),
+    }));
+    let mut stale = current.addresses.clone();
+    stale.retain(|address| !addresses.contains_key(address));
+    commands.extend(stale.iter().map(|it| delete_address(interface, *it)));
+    for (route, hop) in &routes {
+        let present = current.routes.get(route);
+        if present == Some(hop) || current.others.contains_key(route) {
+            continue;
+        }
+        let before = present.map(|hop| change_route("delete", interface, *route, *hop));
+        commands.extend(before);
+        commands.push(change_route("add", interface, *route, *hop));
+    }
+    let mut stale = current.routes.clone();
+    stale.retain(|route, _| !routes.contains_key(route));
+    let stale = stale.into_iter();
+    commands.extend(stale.map(|(route, hop)| change_route("delete", interface, route, hop)));
     commands
+}
+
+fn is_tunnel(config: &RouterConfig) -> bool {
+    config.next_hops.is_empty()
+}
+
+/// Those that macOS does not make by itself.
+fn routes(config: &RouterConfig) -> BTreeMap<IpNet, Option<IpAddr>> {
+    let mut routes = config.hops();
+    if is_tunnel(config) {
+        routes.extend(config.prefixes().into_iter().map(|prefix| (prefix, None)));
+    }
+    routes
 }
 
 /// The wanted routes whose destination somebody else routes already, with where that leads.
 pub(super) fn conflicts(current: &State, wanted: &RouterConfig) -> Vec<(IpNet, String)> {
-    let missing = wanted
-        .all_routes()
-        .into_iter()
-        .filter(|route| !current.routes.contains(route));
+    let mut missing = routes(wanted);
+    missing.retain(|route, _| !current.routes.contains_key(route));
+    let missing = missing.into_keys();
     missing
         .filter_map(|route| Some((route, current.others.get(&route)?.clone())))
         .collect()
@@ -92,7 +105,7 @@ pub(super) fn conflicts(current: &State, wanted: &RouterConfig) -> Vec<(IpNet, S
 /// Without its prefix: for IPv6 macOS would add a route to that by itself, which is then neither
 /// ours nor replaceable. An IPv4 address of a point-to-point interface needs a peer, by custom
 /// itself.
-fn add_address(interface: &str, address: IpAddr) -> Command {
+fn add_tunnel_address(interface: &str, address: IpAddr) -> Command {
     match address {
         IpAddr::V4(v4) => Command::new(
             IFCONFIG,
@@ -111,6 +124,18 @@ fn add_address(interface: &str, address: IpAddr) -> Command {
     }
 }
 
+/// With its prefix, and so with the route to that by which macOS finds neighbours.
+fn add_address(interface: &str, address: IpNet) -> Command {
+    let family = match address {
+        IpNet::V4(_) => "inet",
+        IpNet::V6(_) => "inet6",
+    };
+    Command::new(
+        IFCONFIG,
+        &[interface, family, &address.to_string(), "alias"],
+    )
+}
+
 fn delete_address(interface: &str, address: IpAddr) -> Command {
     let family = match address {
         IpAddr::V4(_) => "inet",
@@ -124,24 +149,18 @@ fn delete_address(interface: &str, address: IpAddr) -> Command {
 
 /// `-proto1` sets the flag by which [`table`](super::table) knows our routes: the nearest to Linux'
 /// route protocol.
-fn change_route(action: &str, interface: &str, route: IpNet) -> Command {
+fn change_route(action: &str, interface: &str, route: IpNet, hop: Option<IpAddr>) -> Command {
     let family = match route {
         IpNet::V4(_) => "-inet",
         IpNet::V6(_) => "-inet6",
     };
-    Command::new(
-        ROUTE,
-        &[
-            "-q",
-            "-n",
-            action,
-            "-proto1",
-            family,
-            &route.to_string(),
-            "-interface",
-            interface,
-        ],
-    )
+    let (route, hop) = (route.to_string(), hop.map(|it| it.to_string()));
+    let target = match &hop {
+        Some(hop) => vec![hop.as_str()],
+        None => vec!["-interface", interface],
+    };
+    let what = ["-q", "-n", action, "-proto1", family, &route];
+    Command::new(ROUTE, &[&what[..], &target].concat())
 }
 
 const IFCONFIG: &str = "/sbin/ifconfig";
@@ -225,6 +244,57 @@ mod tests {
         assert_eq!(conflicts(&reached(&config()), &config()), []);
     }
 
+    #[test]
+    fn ethernet_has_neighbours_and_next_hops() {
+        assert_eq!(
+            planned(&State::default(), &ethernet()),
+            [
+                "/sbin/ifconfig utun5 mtu 1500 up",
+                "/sbin/ifconfig utun5 inet 10.75.0.2/24 alias",
+                "/sbin/ifconfig utun5 inet6 fd75::2/64 alias",
+                "/sbin/route -q -n add -proto1 -inet 172.18.0.0/16 10.75.0.1",
+                "/sbin/route -q -n add -proto1 -inet6 fd00:18::/64 fd75::1",
+            ]
+        );
+        assert_eq!(planned(&reached(&ethernet()), &ethernet()), [""; 0]);
+    }
+
+    #[test]
+    fn a_next_hop_that_moves_takes_the_routes_along() {
+        let mut moved = ethernet();
+        moved.addresses = ["10.75.9.2/24".parse().unwrap()].into();
+        moved.next_hops = ["10.75.9.1".parse().unwrap()].into();
+        moved.routes.pop_last();
+        assert_eq!(
+            planned(&reached(&ethernet()), &moved),
+            [
+                "/sbin/ifconfig utun5 inet 10.75.9.2/24 alias",
+                "/sbin/ifconfig utun5 inet 10.75.0.2 -alias",
+                "/sbin/ifconfig utun5 inet6 fd75::2 -alias",
+                "/sbin/route -q -n delete -proto1 -inet 172.18.0.0/16 10.75.0.1",
+                "/sbin/route -q -n add -proto1 -inet 172.18.0.0/16 10.75.9.1",
+                "/sbin/route -q -n delete -proto1 -inet6 fd00:18::/64 fd75::1",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_left_on_ethernet_is_removed() {
+        let nothing = RouterConfig {
+            mtu: 1500,
+            ..RouterConfig::default()
+        };
+        assert_eq!(
+            planned(&reached(&ethernet()), &nothing),
+            [
+                "/sbin/ifconfig utun5 inet 10.75.0.2 -alias",
+                "/sbin/ifconfig utun5 inet6 fd75::2 -alias",
+                "/sbin/route -q -n delete -proto1 -inet 172.18.0.0/16 10.75.0.1",
+                "/sbin/route -q -n delete -proto1 -inet6 fd00:18::/64 fd75::1",
+            ]
+        );
+    }
+
     fn planned(current: &State, wanted: &RouterConfig) -> Vec<String> {
         plan("utun5", current, wanted)
             .iter()
@@ -236,7 +306,7 @@ mod tests {
         State {
             addresses: config.addresses.iter().map(IpNet::addr).collect(),
             mtu: Some(config.mtu),
-            routes: config.all_routes(),
+            routes: routes(config),
             others: BTreeMap::new(),
         }
     }
@@ -254,7 +324,15 @@ mod tests {
                 "fd00:18::/64".parse().unwrap(),
             ]
             .into(),
-            blackholes: BTreeSet::new(),
+            ..RouterConfig::default()
+        }
+    }
+
+    fn ethernet() -> RouterConfig {
+        RouterConfig {
+            mtu: 1500,
+            next_hops: ["10.75.0.1".parse().unwrap(), "fd75::1".parse().unwrap()].into(),
+            ..config()
         }
     }
 }
