@@ -10,6 +10,7 @@ GOTATUN_VERSION   := 0.10.2
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 TOOLS  := $(abspath $(or $(DTAP_TOOLS),$(TARGET)/tools))
 IMAGES := $(TARGET)/image
+SHIM    = $(TARGET)/$(SHIM_FOR)/release/dtap-shim
 LOGS   := $(TARGET)/logs
 
 export PATH                    := $(TOOLS)/bin:$(PATH)
@@ -31,7 +32,7 @@ LINUX := $(ARCH_amd64)-unknown-linux-musl $(ARCH_arm64)-unknown-linux-musl
 APPLE := aarch64-apple-darwin x86_64-apple-darwin
 
 # What runs on a user's Mac; the server and the lab are for Linux alone.
-PORTABLE := -p dtap-tunnel -p dtap-net -p dtap-client
+PORTABLE := -p dtap-tunnel -p dtap-net -p dtap-shim -p dtap-client
 
 STEP := @.ci/step
 
@@ -43,11 +44,15 @@ endif
 
 ifeq ($(SYSTEM),Darwin)
 PROGRAMS := -p dtap-client
+# HyperKit runs on Intel alone, so the shim is for that, whatever this Mac is.
+SHIM_FOR := x86_64-apple-darwin
 CRATES   := $(PORTABLE) -p dtap-image
 TESTED   := $(CRATES)
 CHECKS   := logs lock fmt clippy doc unit mock-time deny build totals
 else
 PROGRAMS := -p dtap-client -p dtap-server
+# For the lab, where a Linux program stands for HyperKit.
+SHIM_FOR := $(HOST)
 CRATES   := --workspace
 TESTED   := --workspace --exclude dtap-tests
 LAB      := lab-setup
@@ -55,7 +60,7 @@ CHECKS   := logs lock fmt clippy clippy-apple doc $(LAB) unit mock-time deny lin
 endif
 
 .NOTPARALLEL:
-.PHONY: help build bench bench-long demo matrix test lab tools clean servers images image-tool programs lab-setup $(CHECKS)
+.PHONY: help build bench bench-long demo matrix test lab tools clean servers images image-tool shim programs lab-setup $(CHECKS)
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,9 +107,12 @@ $(IMAGES)/dtap-server-%.tar.gz: servers image-tool
 image-tool:
 	$(STEP) "image tool" cargo build --release -p dtap-image
 
-programs: images
+shim: $(call STD,$(SHIM_FOR))
+	$(STEP) "shim for $(SHIM_FOR)" cargo build --release -p dtap-shim --target $(SHIM_FOR)
+
+programs: images shim
 	$(STEP) "programs for this machine" \
-		env DTAP_IMAGE_DIR=$(IMAGES) cargo build --release $(PROGRAMS)
+		env DTAP_IMAGE_DIR=$(IMAGES) DTAP_SHIM=$(SHIM) cargo build --release $(PROGRAMS)
 
 logs:
 	@rm -rf $(LOGS)

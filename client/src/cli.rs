@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::image::Arch;
 use crate::plan::{Filter, Map, Maps};
+use crate::tap;
 pub(crate) use engines::EngineChoice;
 
 /// Reach Docker containers by IP, as if Docker ran natively
@@ -85,6 +86,8 @@ pub(crate) enum Command {
         #[arg(long, env = "DTAP_JSON")]
         json: bool,
     },
+    /// Reach networks by Ethernet, not by IP alone
+    Tap(tap::Arguments),
     /// Write the server image to stdout, for `docker load`
     Image {
         /// Architecture of the engine; this machine's by default

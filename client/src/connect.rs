@@ -13,12 +13,13 @@ mod pace;
 mod report;
 mod server;
 mod stay;
+mod taps;
 mod view;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,6 +33,7 @@ use crate::privilege;
 use crate::state_dir::{self, StateDir};
 use crate::status::Status;
 use crate::stdout::say;
+use crate::tap::Wish;
 use claims::Claims;
 pub(crate) use connection::Connection;
 use connection::Shared;
@@ -53,6 +55,7 @@ struct Client {
     views: Vec<watch::Receiver<View>>,
     connections: JoinSet<Result<()>>,
     stop: watch::Sender<bool>,
+    taps: watch::Sender<Vec<Wish>>,
     control: Control,
 }
 
@@ -66,11 +69,13 @@ async fn foreground(settings: Settings, options: &ConnectOptions) -> Result<()> 
     let state = StateDir::lock(&settings.state_dir)?;
     let control = Control::listen(&state.socket())?;
     let (stop, stopped) = watch::channel(false);
+    let (taps, wishes) = watch::channel(Vec::new());
     let shared = Shared {
         settings: Arc::new(settings),
         keys: state.keys(),
         patience,
         stop: stopped,
+        taps: wishes,
     };
     let names: Vec<_> = sources.iter().map(Source::name).collect();
     let claims = Claims::of(&names);
@@ -85,6 +90,7 @@ async fn foreground(settings: Settings, options: &ConnectOptions) -> Result<()> 
         views,
         connections,
         stop,
+        taps,
         control,
     };
     let asker = match client.until_enough().await {
@@ -122,8 +128,19 @@ impl Client {
                 Some(ended) = self.connections.join_next() => {
                     return ended.context("run a connection")?.map(|()| None);
                 }
-                question = self.control.question() => match question.command {
+                question = self.control.question() => match &question.command {
                     Command::Status | Command::Ls | Command::Engines => self.answer(question),
+                    Command::Attach(wish) => {
+                        let answer = self.attach(wish.clone());
+                        question.answer_end(&answer).await;
+                    }
+                    Command::Detach(network) => {
+                        let network = network.clone();
+                        self.taps.send_modify(|wishes| {
+                            wishes.retain(|wish| wish.network != network);
+                        });
+                        question.answer_end(&Ok(())).await;
+                    }
                     Command::Disconnect => return Ok(Some(question)),
                 },
                 index = changed(&mut self.views) => {
@@ -144,6 +161,37 @@ impl Client {
         }
     }
 
+    /// Has this host be in a network, in another way if it is in it already.
+    fn attach(&self, wish: Wish) -> Result<()> {
+        let names = self
+            .views
+            .iter()
+            .map(|view| view.borrow().status.name.clone());
+        let names: Vec<_> = names.collect();
+        match &wish.network.connection {
+            Some(connection) if !names.contains(connection) => {
+                bail!(
+                    "there is no connection '{connection}': {}",
+                    names.join(", ")
+                )
+            }
+            None if names.len() > 1 => bail!(
+                "several engines are connected: say {}",
+                names
+                    .iter()
+                    .map(|it| format!("{it}/{}", wish.network.network))
+                    .collect::<Vec<_>>()
+                    .join(" or ")
+            ),
+            Some(_) | None => {}
+        }
+        self.taps.send_modify(|wishes| {
+            wishes.retain(|other| other.network != wish.network);
+            wishes.push(wish);
+        });
+        Ok(())
+    }
+
     /// Answers in the background: the tunnel is asked for its counters.
     fn answer(&self, question: Question) {
         let views: Vec<_> = self
@@ -161,7 +209,7 @@ impl Client {
                     let engines: Vec<_> = views.iter().map(View::chosen).collect();
                     serde_json::to_string(&engines)
                 }
-                Command::Status | Command::Disconnect => {
+                Command::Status | Command::Attach(_) | Command::Detach(_) | Command::Disconnect => {
                     let mut connections = Vec::new();
                     for view in &views {
                         connections.push(view.live().await);

@@ -1,5 +1,5 @@
 //! The socket in the state directory, by which other commands reach the
-//! running client: one word in, one text out.
+//! running client: one line in, one text out.
 //!
 //! Anyone on the host may ask for the status; only root may disconnect, as
 //! only root may connect.
@@ -10,31 +10,41 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::stdout::say;
+use crate::tap::{NetworkName, Wish};
 use crate::{privilege, state_dir};
 
 /// What can be asked of the running client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Command {
     Status,
     Ls,
     Engines,
     Disconnect,
+    Attach(Wish),
+    Detach(NetworkName),
 }
 
-const COMMANDS: [(Command, &str); 4] = [
-    (Command::Status, "status"),
-    (Command::Ls, "ls"),
-    (Command::Engines, "engines"),
-    (Command::Disconnect, "disconnect"),
-];
+impl Command {
+    /// Whether anybody on the host may ask.
+    const fn is_harmless(&self) -> bool {
+        match self {
+            Self::Status | Self::Ls | Self::Engines => true,
+            Self::Disconnect | Self::Attach(_) | Self::Detach(_) => false,
+        }
+    }
+}
+
 const PATIENCE: Duration = Duration::from_secs(10);
-const LONGEST_WORD: usize = 32;
+/// Bytes of a command with all it says.
+const LONGEST: u64 = 4096;
 /// Commands that may wait for an answer.
 const QUESTIONS: usize = 16;
 /// Until the process may have a file descriptor to spare.
@@ -59,11 +69,9 @@ pub(crate) async fn ask(directory: &Path, command: Command) -> Result<Option<Str
             return Err(error).with_context(|| format!("connect to {}", path.display()));
         }
     };
-    let word = COMMANDS.iter().find(|(known, _)| *known == command);
+    let line = serde_json::to_string(&command)? + "\n";
     let exchange = async {
-        if let Some((_, word)) = word {
-            stream.write_all(format!("{word}\n").as_bytes()).await?;
-        }
+        stream.write_all(line.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         Ok::<_, std::io::Error>(answer)
@@ -173,24 +181,20 @@ async fn pass_on(stream: UnixStream, questions: mpsc::Sender<Question>) {
     }
 }
 
-async fn hear(mut stream: UnixStream) -> Result<Question> {
-    let mut word = [0; LONGEST_WORD];
-    let length = tokio::time::timeout(PATIENCE, stream.read(&mut word)).await??;
-    let word = String::from_utf8_lossy(&word[..length]);
-    let known = COMMANDS.iter().find(|(_, known)| *known == word.trim());
-    let Some((command, _)) = known else {
-        bail!("unknown command {word:?}");
-    };
+async fn hear(stream: UnixStream) -> Result<Question> {
+    let mut line = String::new();
+    let mut reader = BufReader::new(stream).take(LONGEST);
+    tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
+    let mut stream = reader.into_inner().into_inner();
+    let command: Command =
+        serde_json::from_str(&line).with_context(|| format!("unknown command {line:?}"))?;
     let root = stream.peer_cred()?.uid() == 0;
-    if *command == Command::Disconnect && !root {
+    if !command.is_harmless() && !root {
         let refusal = format!("{ERROR}only root may do this");
         stream.write_all(refusal.as_bytes()).await?;
-        bail!("a user who is not root may not disconnect");
+        bail!("a user who is not root may not {command:?}");
     }
-    Ok(Question {
-        command: *command,
-        stream,
-    })
+    Ok(Question { command, stream })
 }
 
 impl Question {

@@ -12,11 +12,11 @@ use crate::plan::{Host, HostRoute};
 
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Everything no Docker subnet may take, without what is on `interface`, ours.
-pub(crate) fn describe(interface: Option<&str>, endpoint: Option<IpAddr>) -> Result<Host> {
+/// Everything no Docker subnet may take, without what is on these interfaces, ours.
+pub(crate) fn describe(own: &[&str], endpoint: Option<IpAddr>) -> Result<Host> {
     let routes = router::routes().context("list this host's routes")?;
     let routes = routes.into_iter().map(|route| HostRoute {
-        ours: is_own(&route, interface),
+        ours: is_own(&route, own),
         destination: route.destination,
         gateway: route.gateway,
         interface: route.interface,
@@ -24,7 +24,7 @@ pub(crate) fn describe(interface: Option<&str>, endpoint: Option<IpAddr>) -> Res
     let addresses = router::addresses().context("list this host's addresses")?;
     let addresses = addresses
         .into_iter()
-        .filter(|(name, _)| interface != Some(name.as_str()))
+        .filter(|(name, _)| !own.contains(&name.as_str()))
         .map(|(_, net)| net.addr());
     Ok(Host {
         routes: routes.collect(),
@@ -36,16 +36,16 @@ pub(crate) fn describe(interface: Option<&str>, endpoint: Option<IpAddr>) -> Res
 
 /// A route of dtap's on another interface is that of another tunnel, of this process or another, and as good as
 /// anybody's.
-fn is_own(route: &Route, interface: Option<&str>) -> bool {
+fn is_own(route: &Route, own: &[&str]) -> bool {
     match route.interface.as_deref() {
-        Some(name) => interface == Some(name),
+        Some(name) => own.contains(&name),
         None => route.ours,
     }
 }
 
 /// Prefixes this host uses: no tunnel address is to be taken from them.
-pub(crate) fn used(interface: Option<&str>) -> Result<BTreeSet<IpNet>> {
-    let host = describe(interface, None)?;
+pub(crate) fn used(interface: &str) -> Result<BTreeSet<IpNet>> {
+    let host = describe(&[interface], None)?;
     let routes = host.routes.into_iter().filter(|route| !route.ours);
     let routes = routes.map(|route| route.destination);
     let addresses = host.addresses.into_iter().map(IpNet::from);
@@ -56,8 +56,8 @@ pub(crate) fn used(interface: Option<&str>) -> Result<BTreeSet<IpNet>> {
 }
 
 /// This host's addresses at its UDP port, for the server to dial.
-pub(crate) fn candidates(interface: Option<&str>, port: u16) -> Result<Vec<SocketAddr>> {
-    let host = describe(interface, None)?;
+pub(crate) fn candidates(interface: &str, port: u16) -> Result<Vec<SocketAddr>> {
+    let host = describe(&[interface], None)?;
     let dialable = host.addresses.into_iter().filter(|it| is_dialable(*it));
     Ok(dialable
         .map(|address| SocketAddr::new(address, port))
@@ -91,12 +91,12 @@ mod tests {
             gateway: None,
             ours,
         };
-        assert!(is_own(&route(Some("dtap0"), true), Some("dtap0")));
-        assert!(is_own(&route(Some("dtap0"), false), Some("dtap0")));
-        assert!(!is_own(&route(Some("dtap1"), true), Some("dtap0")));
-        assert!(!is_own(&route(Some("dtap1"), true), None));
-        assert!(is_own(&route(None, true), Some("dtap0")));
-        assert!(!is_own(&route(None, false), Some("dtap0")));
+        assert!(is_own(&route(Some("dtap0"), true), &["dtap0"]));
+        assert!(is_own(&route(Some("dtap0"), false), &["dtap0"]));
+        assert!(!is_own(&route(Some("dtap1"), true), &["dtap0"]));
+        assert!(!is_own(&route(Some("dtap1"), true), &[]));
+        assert!(is_own(&route(None, true), &["dtap0"]));
+        assert!(!is_own(&route(None, false), &["dtap0"]));
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod state_dir;
 mod status;
 mod stdout;
 mod table;
+mod tap;
 mod uninstall;
 
 use std::process::ExitCode;
@@ -63,6 +64,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             engine,
             json,
         } => ls::command(&state, engine, json).await,
+        Command::Tap(arguments) => tap::command(arguments).await,
         Command::Image { arch } => image::command(arch),
         Command::Uninstall {
             state,

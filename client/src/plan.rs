@@ -16,6 +16,7 @@ mod parent;
 mod pool;
 mod reserved;
 mod state;
+pub(crate) mod tap;
 
 use std::collections::{BTreeMap, BTreeSet};
 

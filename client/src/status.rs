@@ -67,15 +67,39 @@ pub(crate) struct Dns {
     listen: String,
 }
 
-/// An L2 attachment; not before there are taps.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A network that this host is in, or shall be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tap {
-    network: String,
-    carrier: String,
-    interface: String,
-    address: Option<IpNet>,
-    state: String,
-    reason: Option<String>,
+    pub(crate) network: String,
+    pub(crate) carrier: String,
+    pub(crate) interface: Option<String>,
+    /// The IPv4 address if there is one.
+    pub(crate) address: Option<IpNet>,
+    /// Of the other family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address6: Option<IpNet>,
+    pub(crate) state: TapState,
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TapState {
+    Attaching,
+    Attached,
+    /// Waits for what the reason names.
+    Waiting,
+    /// What is wanted cannot be.
+    Refused,
+}
+
+impl Tap {
+    /// As a person reads them.
+    pub(crate) fn addresses(&self) -> String {
+        let both = self.address.iter().chain(&self.address6);
+        let both: Vec<_> = both.map(ToString::to_string).collect();
+        both.join(" and ")
+    }
 }
 
 const VERSION: u32 = 1;
@@ -192,7 +216,32 @@ fn connection(status: &ConnectionStatus) -> String {
         text += "  networks\n";
     }
     let networks: Vec<_> = status.networks.iter().map(network).collect();
-    text + &table::render(&networks)
+    text += &table::render(&networks);
+    if !status.taps.is_empty() {
+        text += "  taps\n";
+    }
+    let taps: Vec<_> = status.taps.iter().map(tap).collect();
+    text + &table::render(&taps)
+}
+
+fn tap(tap: &Tap) -> Vec<String> {
+    let state = match tap.state {
+        TapState::Attaching => "attaching",
+        TapState::Attached => "attached",
+        TapState::Waiting => "waiting",
+        TapState::Refused => "refused",
+    };
+    let reason = tap.reason.as_ref();
+    vec![
+        format!("    {}", tap.network),
+        tap.addresses(),
+        format!(
+            "{} by {}",
+            tap.interface.as_deref().unwrap_or_default(),
+            tap.carrier
+        ),
+        reason.map_or_else(|| state.to_owned(), |reason| format!("{state}: {reason}")),
+    ]
 }
 
 /// In the largest unit that leaves a whole number, and a tenth.

@@ -31,12 +31,17 @@ pub struct RouterConfig {
     pub mtu: u32,
     /// Prefixes that are reached through the interface.
     pub routes: BTreeSet<IpNet>,
-    /// Who takes the packets for `routes`, one of each family, all within the prefixes of the addresses: Ethernet has to
-    /// know. Without any, the interface is a tunnel's, and whatever enters it is taken.
+    /// Who takes the packets for `routes`, of each family at most one, in the prefixes of the addresses: in Ethernet
+    /// somebody has to.
     pub next_hops: BTreeSet<IpAddr>,
     /// Prefixes whose packets are dropped while the interface is absent, so that they never leave
     /// in the clear by another.
     pub blackholes: BTreeSet<IpNet>,
+    /// Whether it is an interface of Ethernet, with neighbours in the prefixes of its addresses.
+    pub is_ethernet: bool,
+    /// Interfaces of ours whose routes to the same destinations may become this one's, without a
+    /// moment in which there is none (macOS: those have to be gone before).
+    pub heir_of: BTreeSet<String>,
 }
 
 impl RouterConfig {

@@ -115,8 +115,9 @@ fn ethernet_is_routed_by_next_hops_and_they_may_move() {
         // Before and after those of the addresses.
         routes: nets(&["10.9.0.0/16", "172.18.0.0/16", "fd00:18::/64"]),
         next_hops: hops.map(|it| it.parse().unwrap()).into(),
-        blackholes: BTreeSet::new(),
         mtu: 1500,
+        is_ethernet: true,
+        ..RouterConfig::default()
     };
     let shown = || {
         listed("ip route; ip -6 route show proto 75")
@@ -353,9 +354,9 @@ fn config() -> RouterConfig {
     RouterConfig {
         addresses: nets(&["10.75.0.2/24", "fd75::2/64"]),
         mtu: 1420,
-        next_hops: BTreeSet::new(),
         routes: nets(&["172.18.0.0/16", "fd00:18::/64"]),
         blackholes: nets(&["10.75.0.0/24", "fd75::/64"]),
+        ..RouterConfig::default()
     }
 }
 

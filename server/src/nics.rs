@@ -64,6 +64,7 @@ impl Nics {
                     .flat_map(|(_, it)| it.addresses.interface())
                     .collect(),
                 mtu: MTU,
+                is_ethernet: true,
                 ..RouterConfig::default()
             };
             if let Err(error) = nic.router.set(&config) {

@@ -16,16 +16,18 @@
 mod encapsulation;
 mod guard;
 mod outer;
+mod probe;
 mod reassembly;
 
 use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
 use crate::drops::{Drop, Drops};
 use crate::frames::Frames;
+use crate::hardware::HardwareAddress;
 use crate::peer::PeerId;
 use encapsulation::Encapsulation;
 use guard::Guard;
@@ -84,6 +86,7 @@ pub(crate) struct Taps {
     taps: FxHashMap<TapId, Tap>,
     ends: FxHashMap<(PeerId, TapEnds), TapId>,
     guards: BTreeMap<SegmentId, Guard>,
+    probes: Vec<Probe>,
     next: u32,
     /// When [`Self::handle_timeout`] last looked.
     looked: Option<Instant>,
@@ -91,6 +94,15 @@ pub(crate) struct Taps {
 
 /// Between two looks at what may be outdated.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// An address that is asked for.
+#[derive(Debug)]
+struct Probe {
+    tap: TapId,
+    own: HardwareAddress,
+    address: IpAddr,
+    is_taken: bool,
+}
 
 #[derive(Debug)]
 struct Tap {
@@ -126,6 +138,7 @@ impl Taps {
             return;
         };
         self.ends.remove(&(config.peer, config.ends));
+        self.probes.retain(|probe| probe.tap != id);
         if let Some(segment) = config.segment
             && let Some(guard) = self.guards.get_mut(&segment)
         {
@@ -190,8 +203,33 @@ impl Taps {
         {
             guard.enter(*id, frame, now)?;
         }
+        for probe in self.probes.iter_mut().filter(|it| it.tap == *id) {
+            probe.is_taken |= probe::is_claim(frame, probe.own, probe.address);
+        }
         frames.push(*id, frame);
         Ok(())
+    }
+
+    /// The question whether somebody has the address; what comes by this tap is
+    /// watched for answers from now on.
+    pub(crate) fn probe(&mut self, id: TapId, own: HardwareAddress, address: IpAddr) -> Vec<u8> {
+        let is_known = |it: &Probe| it.tap == id && it.address == address;
+        if self.taps.contains_key(&id) && !self.probes.iter().any(is_known) {
+            self.probes.push(Probe {
+                tap: id,
+                own,
+                address,
+                is_taken: false,
+            });
+        }
+        probe::question(own, address)
+    }
+
+    /// Whether there was an answer; it is not waited for any more.
+    pub(crate) fn end_probe(&mut self, id: TapId, address: IpAddr) -> bool {
+        let is_meant = |it: &Probe| it.tap == id && it.address == address;
+        let at = self.probes.iter().position(is_meant);
+        at.is_some_and(|at| self.probes.swap_remove(at).is_taken)
     }
 
     /// Forgets what time has outdated, as often as it is worth it.

@@ -16,6 +16,7 @@ use super::claims::{Claims, Others};
 use super::leg::Leg;
 use super::link::Link;
 use super::outlook::Patience;
+use super::taps::Taps;
 use super::view::View;
 use super::{direct, server};
 use crate::config::Settings;
@@ -24,6 +25,7 @@ use crate::engines::Source;
 use crate::host;
 use crate::plan::{self, Input, Memory, Reach};
 use crate::state_dir::Keys;
+use crate::tap::Wish;
 
 pub(crate) struct Connection {
     pub(super) source: Source,
@@ -38,6 +40,7 @@ pub(crate) struct Connection {
     pub(super) stop: watch::Receiver<bool>,
     pub(super) link: Option<Link>,
     pub(super) leg: Leg,
+    pub(super) taps: Taps,
     pub(super) debt: Debt,
     pub(super) memory: Memory,
 }
@@ -48,6 +51,8 @@ pub(super) struct Shared {
     pub(super) keys: Keys,
     pub(super) patience: Patience,
     pub(super) stop: watch::Receiver<bool>,
+    /// The networks whose Ethernet the user wants this host to be in.
+    pub(super) taps: watch::Receiver<Vec<Wish>>,
 }
 
 /// The engine a connection is for until the user chooses another.
@@ -92,6 +97,7 @@ impl Connection {
     ) -> Self {
         Self {
             leg: Leg::default(),
+            taps: Taps::new(&source.name(), shared.taps.clone()),
             source,
             aim: None,
             settings: shared.settings.clone(),
@@ -201,7 +207,7 @@ impl Connection {
 
     fn pairing(&self) -> Result<Message> {
         let link = self.link.as_ref().context("open the tunnel")?;
-        let interface = Some(link.interface.as_str());
+        let interface = link.interface.as_str();
         let others = self.claims.others();
         let mut used = host::used(interface)?;
         used.extend(others.prefixes.keys());
@@ -226,7 +232,7 @@ impl Connection {
         let others = self.claims.others();
         let input = Input {
             networks,
-            host: host::describe(Some(&link.interface), None)?,
+            host: host::describe(&[&link.interface], None)?,
             ..self.wishes(paired, &others)
         };
         link.keep_out(paired, &plan::plan(&input), &others).await

@@ -15,6 +15,7 @@ use super::connection::{Attached, Connection, goodbye};
 use super::contest::Contest;
 use super::pace::Pace;
 use super::stay::{End, stopped};
+use super::taps::Probed;
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network, Swarm};
 use crate::plan::{self, Input, Plan, Reach};
@@ -72,6 +73,8 @@ impl Connection {
         let mut others = claims.others();
         let mut listing = Some(Box::pin(list(engine.clone())));
         let mut news = None;
+        let mut wishes = self.taps.changes();
+        let mut probing = None;
         let mut follower = Follower {
             attached,
             generation: 0,
@@ -82,6 +85,11 @@ impl Connection {
         };
         loop {
             let idle = listing.is_none();
+            if probing.is_none()
+                && let Some(link) = &self.link
+            {
+                probing = self.taps.probing(&link.driver);
+            }
             if news.is_none() {
                 news = self.leg.news();
             }
@@ -117,6 +125,12 @@ impl Connection {
                     changed.context("watch this host's routes")?;
                     follower.pace.wake_within(ROUTES_BURST);
                 }
+                probed = some(&mut probing) => {
+                    probing = None;
+                    self.settle(probed);
+                    follower.pace.wake_within(Duration::ZERO);
+                }
+                Ok(()) = wishes.changed() => follower.pace.wake_within(Duration::ZERO),
                 now = claims.changed(&others) => {
                     others = now;
                     follower.pace.wake_within(Duration::ZERO);
@@ -195,7 +209,10 @@ impl Connection {
             Some(Path::Udp(address)) => Some(address.ip()),
             Some(Path::Session) | None => None,
         };
-        let host = host::describe(Some(&link.interface), endpoint)?;
+        let taps = self.taps.interfaces();
+        let own = taps.iter().map(String::as_str);
+        let own: Vec<_> = own.chain([link.interface.as_str()]).collect();
+        let host = host::describe(&own, endpoint)?;
         let present = host.routes.iter().filter(|route| route.ours);
         let present = present.map(|route| route.destination).collect();
         follower.contest.observe(&present, Instant::now());
@@ -221,23 +238,41 @@ impl Connection {
         for note in &plan.notes {
             tracing::info!("{note}");
         }
+        let link = self.link.as_mut().context("open the tunnel")?;
+        let Attached {
+            session,
+            paired,
+            peer,
+            ..
+        } = &follower.attached;
+        let taps = self.taps.plan(link, *peer, paired, &input, &plan).await;
         follower.generation += 1;
-        follower.attached.session.send(&Message::Plan {
+        session.send(&Message::Plan {
             generation: follower.generation,
             attachments: plan.attachments.clone(),
-            taps: Vec::new(),
+            taps,
+            nic: None,
         });
-        let link = self.link.as_mut().context("open the tunnel")?;
-        let paired = &follower.attached.paired;
-        link.set(paired, &plan, endpoint, &others).await?;
+        link.set(paired, &plan, endpoint, &others, &self.taps)
+            .await?;
         self.claims.keep(&plan.routes);
         follower.contest.set(&plan.routes);
         self.leg.set(input, plan.leg, &paired.host);
         self.view.send_modify(|view| {
             view.status.networks = plan.networks;
             view.containers = plan.containers;
+            view.status.taps = self.taps.states();
         });
         Ok(())
+    }
+
+    /// Takes the addresses that nobody has in the networks of taps, before anything else leads there.
+    fn settle(&mut self, probed: Probed) {
+        if let Some(link) = &self.link {
+            self.taps.settle(probed, &link.interface);
+        }
+        self.view
+            .send_modify(|view| view.status.taps = self.taps.states());
     }
 
     /// Before anybody sees an address: it must be the same the next time.
@@ -255,15 +290,22 @@ impl Connection {
         }
     }
 
-    async fn hear(&self, follower: &mut Follower, message: Message) -> Result<()> {
+    async fn hear(&mut self, follower: &mut Follower, message: Message) -> Result<()> {
         match message {
             Message::PlanDone {
                 generation,
                 problems,
-                tap_problems: _,
+                tap_problems,
+                nic: _,
             } => {
                 if generation == follower.generation {
                     follower.refuse(problems);
+                    self.taps.hear(tap_problems);
+                    if self.taps.has_problems() {
+                        follower.pace.wake_within(REFUSED_AGAIN);
+                    }
+                    self.view
+                        .send_modify(|view| view.status.taps = self.taps.states());
                 }
                 if self.view.borrow().status.state != State::Connected && !self.leg.is_settling() {
                     self.connected(follower).await?;

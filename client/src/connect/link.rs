@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::claims::Others;
+use super::taps::Taps;
 use crate::plan::Plan;
 
 /// Lives as long as the connection, over all its sessions: routes stay while
@@ -128,13 +129,15 @@ impl Link {
         self.call(move |tunnel, _| tunnel.set_inner(inner)).await
     }
 
-    /// Addresses, routes and cryptokey routing for this plan, which was made for this endpoint, beside those of others.
+    /// Addresses, routes and cryptokey routing for this plan, which was made for this endpoint, beside those of others;
+    /// but no routes to the subnets of taps.
     pub(super) async fn set(
         &mut self,
         paired: &Paired,
         plan: &Plan,
         endpoint: Option<IpAddr>,
         others: &Others,
+        taps: &Taps,
     ) -> Result<()> {
         let allowed = plan.subnets().into_iter().chain(paired.prefixes.clone());
         let allowed = allowed.collect();
@@ -160,8 +163,9 @@ impl Link {
         let config = RouterConfig {
             addresses: addresses.collect(),
             mtu: MTU.into(),
-            routes: plan.routes.clone(),
-            blackholes: BTreeSet::new(),
+            routes: plan.routes.difference(&taps.subnets()).copied().collect(),
+            heir_of: taps.interfaces(),
+            ..RouterConfig::default()
         };
         self.router
             .set(&config)

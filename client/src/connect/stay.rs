@@ -159,6 +159,9 @@ impl Connection {
             self.debt = Debt::Nothing;
         }
         std::mem::take(&mut self.leg).remove().await;
+        if let Some(link) = &self.link {
+            self.taps.clear(&link.driver).await;
+        }
         let closed = match self.link.take() {
             Some(link) => link.close().await,
             None => Ok(()),

@@ -1,6 +1,6 @@
 //! A Docker network as the engine lists it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use bollard::models;
@@ -24,6 +24,8 @@ pub struct Network {
     /// A template for other networks (`--config-only`), which no container can join.
     pub config_only: bool,
     pub subnets: Vec<Subnet>,
+    /// Addresses that the user has reserved for others than containers (`--aux-address`).
+    pub auxiliary: BTreeSet<IpAddr>,
     /// The driver's options, as given with `-o`.
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
@@ -35,6 +37,8 @@ pub struct Subnet {
     pub prefix: IpNet,
     /// The address of the engine's bridge, unless the network has none.
     pub gateway: Option<IpAddr>,
+    /// Where containers' addresses are taken from, if not from all of it (`--ip-range`).
+    pub range: Option<IpNet>,
 }
 
 impl Network {
@@ -58,7 +62,12 @@ impl Network {
 impl From<models::Network> for Network {
     fn from(network: models::Network) -> Self {
         let pools = network.ipam.and_then(|ipam| ipam.config);
-        let subnets = pools.unwrap_or_default().into_iter();
+        let pools = pools.unwrap_or_default();
+        let auxiliary = pools
+            .iter()
+            .flat_map(|it| it.auxiliary_addresses.iter().flatten());
+        let auxiliary = auxiliary.filter_map(|(_, text)| address(text)).collect();
+        let subnets = pools.into_iter();
 
         Self {
             id: network.id.unwrap_or_default(),
@@ -70,6 +79,7 @@ impl From<models::Network> for Network {
             ingress: network.ingress.unwrap_or_default(),
             config_only: network.config_only.unwrap_or_default(),
             subnets: subnets.filter_map(subnet).collect(),
+            auxiliary,
             options: network.options.into_iter().flatten().collect(),
             labels: network.labels.into_iter().flatten().collect(),
         }
@@ -82,6 +92,7 @@ fn subnet(pool: models::IpamConfig) -> Option<Subnet> {
     Some(Subnet {
         prefix: prefix.trunc(),
         gateway: pool.gateway.and_then(|gateway| address(&gateway)),
+        range: pool.ip_range.and_then(|range| range.parse().ok()),
     })
 }
 
@@ -114,7 +125,8 @@ mod tests {
     fn a_listed_network_keeps_its_pools_and_drops_what_is_no_prefix() {
         let listed: models::Network = serde_json::from_str(
             r#"{"Name":"web","Id":"abc","Driver":"bridge","Scope":"local","Internal":true,"EnableIPv6":true,
-                "IPAM":{"Config":[{"Subnet":"172.18.0.0/16","Gateway":"172.18.0.1"},
+                "IPAM":{"Config":[{"Subnet":"172.18.0.0/16","Gateway":"172.18.0.1","IPRange":"172.18.9.0/24",
+                                   "AuxiliaryAddresses":{"router":"172.18.0.9"}},
                                   {"Subnet":"fd00:1::/64","Gateway":"fd00:1::1/64"},{"Subnet":""}]},
                 "Options":{"com.docker.network.bridge.name":"br9"},"Labels":{"a":"b"}}"#,
         )
@@ -123,6 +135,7 @@ mod tests {
         let network = Network::from(listed);
 
         assert!(network.internal);
+        assert_eq!(network.auxiliary, ["172.18.0.9".parse().unwrap()].into());
         assert_eq!(network.bridge_interface(), "br9");
         assert_eq!(
             network.subnets,
@@ -130,10 +143,12 @@ mod tests {
                 Subnet {
                     prefix: "172.18.0.0/16".parse().unwrap(),
                     gateway: Some("172.18.0.1".parse().unwrap()),
+                    range: Some("172.18.9.0/24".parse().unwrap()),
                 },
                 Subnet {
                     prefix: "fd00:1::/64".parse().unwrap(),
                     gateway: Some("fd00:1::1".parse().unwrap()),
+                    range: None,
                 },
             ]
         );

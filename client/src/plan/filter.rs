@@ -211,6 +211,7 @@ mod tests {
             subnets: vec![Subnet {
                 prefix: subnet.parse().unwrap(),
                 gateway: None,
+                range: None,
             }],
             ..network(name)
         };

@@ -18,6 +18,7 @@ fn bridge(name: &str, subnets: &[&str]) -> Network {
     let subnets = subnets.iter().map(|text| Subnet {
         prefix: text.parse().unwrap(),
         gateway: None,
+        range: None,
     });
 
     Network {

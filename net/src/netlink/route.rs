@@ -208,14 +208,28 @@ pub(crate) fn entries(socket: &mut Socket) -> io::Result<Vec<Entry>> {
 
 /// Adds a route of ours; fails if there is one to the same destination with the same metric.
 pub(crate) fn add(socket: &mut Socket, route: &Own) -> io::Result<()> {
+    make(
+        socket,
+        route,
+        rt_route::Request::new().set_create().set_excl(),
+    )
+}
+
+/// Adds a route in the place of the one to the same destination.
+pub(crate) fn replace(socket: &mut Socket, route: &Own) -> io::Result<()> {
+    make(
+        socket,
+        route,
+        rt_route::Request::new().set_create().set_replace(),
+    )
+}
+
+fn make(socket: &mut Socket, route: &Own, request: rt_route::Request<'_>) -> io::Result<()> {
     let scope = match (route.destination, route.target) {
         (IpNet::V4(_), Target::Interface(_)) => libc::RT_SCOPE_LINK,
         (IpNet::V4(_) | IpNet::V6(_), _) => libc::RT_SCOPE_UNIVERSE,
     };
-    let mut request = rt_route::Request::new()
-        .set_create()
-        .set_excl()
-        .op_newroute_do(&route_header(route, scope));
+    let mut request = request.op_newroute_do(&route_header(route, scope));
     encode(request.encode(), route);
     socket.execute(&request)
 }

@@ -56,7 +56,17 @@ impl Router {
         let wanted = wanted(index, config);
         let entries = kernel::entries(&mut socket)?;
         self.add_blackholes(&mut socket, &entries, &config.blackholes, &mut failures);
-        add_routes(&mut socket, index, &entries, &wanted, &mut failures);
+        let heir_of = config.heir_of.iter();
+        let heir_of = heir_of.filter_map(|name| if_nametoindex(name.as_str()).ok());
+        let heir_of = heir_of.collect();
+        add_routes(
+            &mut socket,
+            index,
+            &heir_of,
+            &entries,
+            &wanted,
+            &mut failures,
+        );
         delete_routes(&mut socket, index, &entries, &wanted, &mut failures);
         self.delete_blackholes(&mut socket, &config.blackholes, &mut failures);
         failures.into_result()
@@ -237,6 +247,8 @@ fn possible<'a>(interface: &str, config: &'a RouterConfig) -> Cow<'a, RouterConf
         routes: ipv4(&config.routes),
         next_hops: config.next_hops.clone(),
         blackholes: ipv4(&config.blackholes),
+        is_ethernet: config.is_ethernet,
+        heir_of: config.heir_of.clone(),
     })
 }
 
@@ -281,6 +293,7 @@ fn wanted(index: u32, config: &RouterConfig) -> BTreeMap<IpNet, Target> {
 fn add_routes(
     socket: &mut Socket,
     index: u32,
+    heir_of: &BTreeSet<u32>,
     entries: &[Entry],
     wanted: &BTreeMap<IpNet, Target>,
     failures: &mut Failures,
@@ -293,20 +306,23 @@ fn add_routes(
                 && entry.main
                 && !(entry.owner == Some(Owner::Router) && entry.target == Target::Blackhole)
         };
-        let others = entries.iter().filter(same);
-        let (own, others): (Vec<_>, Vec<_>) = others.partition(|entry| entry.is_ours_by(index));
-        if own.iter().any(|entry| entry.target == target) {
+        let present: Vec<_> = entries.iter().filter(same).collect();
+        let is_there = |entry: &&Entry| entry.is_ours_by(index) && entry.target == target;
+        if present.iter().any(is_there) {
             continue;
         }
-        for stale in own {
-            failures.note("delete route", destination, delete_route(socket, stale));
-        }
-        let outcome = match others.first() {
+        let route = Own::of_router(destination, target);
+        let is_to_go = |entry: &Entry| {
+            let mut before = heir_of.iter().chain([&index]);
+            before.any(|it| entry.is_ours_by(*it))
+        };
+        let outcome = match present.first() {
+            Some(other) if is_to_go(other) => kernel::replace(socket, &route),
             Some(other) => Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("there is one {}", other.target),
             )),
-            None => kernel::add(socket, &Own::of_router(destination, target)),
+            None => kernel::add(socket, &route),
         };
         failures.note("add route", destination, outcome);
     }

@@ -1,9 +1,11 @@
 //! The tunnel's taps.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Tunnel;
 use crate::drops::Drop;
+use crate::hardware::HardwareAddress;
 use crate::tap::{TapConfig, TapId};
 
 impl Tunnel {
@@ -20,6 +22,18 @@ impl Tunnel {
 
     pub fn remove_tap(&mut self, id: TapId) {
         self.taps.remove(id);
+    }
+
+    /// Asks the network of a tap whether somebody has this address; a question can
+    /// get lost, so it may be asked again.
+    pub fn probe(&mut self, id: TapId, own: HardwareAddress, address: IpAddr, now: Instant) {
+        let question = self.taps.probe(id, own, address);
+        self.handle_frame(id, &question, now);
+    }
+
+    /// Whether somebody has said so; the address is not watched for any more.
+    pub fn end_probe(&mut self, id: TapId, address: IpAddr) -> bool {
+        self.taps.end_probe(id, address)
     }
 
     /// A frame from the device of a tap.

@@ -13,6 +13,7 @@ fn network(name: &str, driver: &str) -> Network {
         subnets: vec![Subnet {
             prefix: "10.0.1.0/24".parse().unwrap(),
             gateway: None,
+            range: None,
         }],
         ..Network::default()
     }

@@ -76,6 +76,7 @@ fn network() -> impl Strategy<Value = Network> {
             let subnets = subnets.into_iter().map(|prefix| Subnet {
                 prefix,
                 gateway: None,
+                range: None,
             });
             Network {
                 id,

@@ -56,9 +56,9 @@ pub(super) fn plan(interface: &str, current: &State, wanted: &RouterConfig) -> V
     }
     let mut added = addresses.clone();
     added.retain(|address, _| !current.addresses.contains(address));
-    commands.extend(added.into_values().map(|net| match is_tunnel(wanted) {
-        true => add_tunnel_address(interface, net.addr()),
-        false => add_address(interface, *net),
+    commands.extend(added.into_values().map(|net| match wanted.is_ethernet {
+        true => add_address(interface, *net),
+        false => add_tunnel_address(interface, net.addr()),
     }));
     let mut stale = current.addresses.clone();
     stale.retain(|address| !addresses.contains_key(address));
@@ -79,14 +79,10 @@ pub(super) fn plan(interface: &str, current: &State, wanted: &RouterConfig) -> V
     commands
 }
 
-fn is_tunnel(config: &RouterConfig) -> bool {
-    config.next_hops.is_empty()
-}
-
-/// Those that macOS does not make by itself.
+/// The routes that are to be added: those to the neighbours of Ethernet come with its addresses.
 fn routes(config: &RouterConfig) -> BTreeMap<IpNet, Option<IpAddr>> {
     let mut routes = config.hops();
-    if is_tunnel(config) {
+    if !config.is_ethernet {
         routes.extend(config.prefixes().into_iter().map(|prefix| (prefix, None)));
     }
     routes
@@ -124,12 +120,9 @@ fn add_tunnel_address(interface: &str, address: IpAddr) -> Command {
     }
 }
 
-/// With its prefix, and so with the route to that by which macOS finds neighbours.
+/// With its prefix, in which the neighbours are.
 fn add_address(interface: &str, address: IpNet) -> Command {
-    let family = match address {
-        IpNet::V4(_) => "inet",
-        IpNet::V6(_) => "inet6",
-    };
+    let family = family(address.addr());
     Command::new(
         IFCONFIG,
         &[interface, family, &address.to_string(), "alias"],
@@ -137,14 +130,18 @@ fn add_address(interface: &str, address: IpNet) -> Command {
 }
 
 fn delete_address(interface: &str, address: IpAddr) -> Command {
-    let family = match address {
-        IpAddr::V4(_) => "inet",
-        IpAddr::V6(_) => "inet6",
-    };
+    let family = family(address);
     Command::new(
         IFCONFIG,
         &[interface, family, &address.to_string(), "-alias"],
     )
+}
+
+const fn family(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "inet",
+        IpAddr::V6(_) => "inet6",
+    }
 }
 
 /// `-proto1` sets the flag by which [`table`](super::table) knows our routes: the nearest to Linux'
@@ -167,172 +164,5 @@ const IFCONFIG: &str = "/sbin/ifconfig";
 const ROUTE: &str = "/sbin/route";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fresh_interface_is_brought_up() {
-        assert_eq!(
-            planned(&State::default(), &config()),
-            [
-                "/sbin/ifconfig utun5 mtu 1420 up",
-                "/sbin/ifconfig utun5 inet 10.75.0.2/32 10.75.0.2 alias",
-                "/sbin/ifconfig utun5 inet6 fd75::2/128 alias",
-                "/sbin/route -q -n add -proto1 -inet 10.75.0.0/24 -interface utun5",
-                "/sbin/route -q -n add -proto1 -inet 172.18.0.0/16 -interface utun5",
-                "/sbin/route -q -n add -proto1 -inet6 fd00:18::/64 -interface utun5",
-                "/sbin/route -q -n add -proto1 -inet6 fd75::/64 -interface utun5",
-            ]
-        );
-    }
-
-    #[test]
-    fn nothing_is_done_twice() {
-        assert_eq!(planned(&reached(&config()), &config()), [""; 0]);
-    }
-
-    #[test]
-    fn what_is_new_comes_before_what_is_stale_goes() {
-        let mut moved = config();
-        moved.mtu = 1380;
-        moved.addresses = [
-            "10.75.9.2/24".parse().unwrap(),
-            "fd75::2/64".parse().unwrap(),
-        ]
-        .into();
-        moved.routes = ["172.19.0.0/16".parse().unwrap()].into();
-        assert_eq!(
-            planned(&reached(&config()), &moved),
-            [
-                "/sbin/ifconfig utun5 mtu 1380 up",
-                "/sbin/ifconfig utun5 inet 10.75.9.2/32 10.75.9.2 alias",
-                "/sbin/ifconfig utun5 inet 10.75.0.2 -alias",
-                "/sbin/route -q -n add -proto1 -inet 10.75.9.0/24 -interface utun5",
-                "/sbin/route -q -n add -proto1 -inet 172.19.0.0/16 -interface utun5",
-                "/sbin/route -q -n delete -proto1 -inet 10.75.0.0/24 -interface utun5",
-                "/sbin/route -q -n delete -proto1 -inet 172.18.0.0/16 -interface utun5",
-                "/sbin/route -q -n delete -proto1 -inet6 fd00:18::/64 -interface utun5",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_somebody_deleted_is_put_back() {
-        let mut damaged = reached(&config());
-        damaged.addresses.pop_first();
-        damaged.routes.pop_first();
-        assert_eq!(
-            planned(&damaged, &config()),
-            [
-                "/sbin/ifconfig utun5 inet 10.75.0.2/32 10.75.0.2 alias",
-                "/sbin/route -q -n add -proto1 -inet 10.75.0.0/24 -interface utun5",
-            ]
-        );
-    }
-
-    #[test]
-    fn the_route_of_somebody_else_is_named_and_kept() {
-        let destination: IpNet = "172.18.0.0/16".parse().unwrap();
-        let mut state = reached(&config());
-        state.routes.remove(&destination);
-        state.others.insert(destination, "by en7".to_owned());
-        assert_eq!(planned(&state, &config()), [""; 0]);
-        assert_eq!(
-            conflicts(&state, &config()),
-            [(destination, "by en7".to_owned())]
-        );
-        assert_eq!(conflicts(&reached(&config()), &config()), []);
-    }
-
-    #[test]
-    fn ethernet_has_neighbours_and_next_hops() {
-        assert_eq!(
-            planned(&State::default(), &ethernet()),
-            [
-                "/sbin/ifconfig utun5 mtu 1500 up",
-                "/sbin/ifconfig utun5 inet 10.75.0.2/24 alias",
-                "/sbin/ifconfig utun5 inet6 fd75::2/64 alias",
-                "/sbin/route -q -n add -proto1 -inet 172.18.0.0/16 10.75.0.1",
-                "/sbin/route -q -n add -proto1 -inet6 fd00:18::/64 fd75::1",
-            ]
-        );
-        assert_eq!(planned(&reached(&ethernet()), &ethernet()), [""; 0]);
-    }
-
-    #[test]
-    fn a_next_hop_that_moves_takes_the_routes_along() {
-        let mut moved = ethernet();
-        moved.addresses = ["10.75.9.2/24".parse().unwrap()].into();
-        moved.next_hops = ["10.75.9.1".parse().unwrap()].into();
-        moved.routes.pop_last();
-        assert_eq!(
-            planned(&reached(&ethernet()), &moved),
-            [
-                "/sbin/ifconfig utun5 inet 10.75.9.2/24 alias",
-                "/sbin/ifconfig utun5 inet 10.75.0.2 -alias",
-                "/sbin/ifconfig utun5 inet6 fd75::2 -alias",
-                "/sbin/route -q -n delete -proto1 -inet 172.18.0.0/16 10.75.0.1",
-                "/sbin/route -q -n add -proto1 -inet 172.18.0.0/16 10.75.9.1",
-                "/sbin/route -q -n delete -proto1 -inet6 fd00:18::/64 fd75::1",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_left_on_ethernet_is_removed() {
-        let nothing = RouterConfig {
-            mtu: 1500,
-            ..RouterConfig::default()
-        };
-        assert_eq!(
-            planned(&reached(&ethernet()), &nothing),
-            [
-                "/sbin/ifconfig utun5 inet 10.75.0.2 -alias",
-                "/sbin/ifconfig utun5 inet6 fd75::2 -alias",
-                "/sbin/route -q -n delete -proto1 -inet 172.18.0.0/16 10.75.0.1",
-                "/sbin/route -q -n delete -proto1 -inet6 fd00:18::/64 fd75::1",
-            ]
-        );
-    }
-
-    fn planned(current: &State, wanted: &RouterConfig) -> Vec<String> {
-        plan("utun5", current, wanted)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    fn reached(config: &RouterConfig) -> State {
-        State {
-            addresses: config.addresses.iter().map(IpNet::addr).collect(),
-            mtu: Some(config.mtu),
-            routes: routes(config),
-            others: BTreeMap::new(),
-        }
-    }
-
-    fn config() -> RouterConfig {
-        RouterConfig {
-            addresses: [
-                "10.75.0.2/24".parse().unwrap(),
-                "fd75::2/64".parse().unwrap(),
-            ]
-            .into(),
-            mtu: 1420,
-            routes: [
-                "172.18.0.0/16".parse().unwrap(),
-                "fd00:18::/64".parse().unwrap(),
-            ]
-            .into(),
-            ..RouterConfig::default()
-        }
-    }
-
-    fn ethernet() -> RouterConfig {
-        RouterConfig {
-            mtu: 1500,
-            next_hops: ["10.75.0.1".parse().unwrap(), "fd75::1".parse().unwrap()].into(),
-            ..config()
-        }
-    }
-}
+#[path = "commands/tests.rs"]
+mod tests;

@@ -1,0 +1,258 @@
+//! The networks whose Ethernet this host is in: its ends of them, and what is to be said of each.
+
+mod host_tap;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+
+use dtap_net::driver::Driver;
+use dtap_tunnel::PeerId;
+use dtap_tunnel::session::{Carrier, Paired, Problem, Tap};
+use ipnet::{IpNet, Ipv6Net};
+use tokio::sync::watch;
+
+use super::link::Link;
+use crate::docker::Network;
+use crate::plan::{self, Input, Plan, Reachability};
+use crate::status::{self, TapState};
+use crate::tap::{CarrierChoice, Wish};
+use host_tap::HostTap;
+pub(super) use host_tap::Probed;
+
+/// What comes of a probe.
+pub(super) type Probing = Pin<Box<dyn Future<Output = Probed> + Send>>;
+
+/// Those of one connection.
+pub(super) struct Taps {
+    connection: String,
+    wishes: watch::Receiver<Vec<Wish>>,
+    standing: BTreeMap<String, HostTap>,
+    /// Why wishes that have no end of their own have none, by the network's name.
+    unfulfilled: BTreeMap<String, Obstacle>,
+    /// Networks this host has been in: they may come back.
+    known: BTreeSet<String>,
+    next_number: u16,
+}
+
+/// Why there is nothing.
+#[derive(Debug, Clone)]
+struct Obstacle {
+    carrier: CarrierChoice,
+    state: TapState,
+    reason: String,
+}
+
+impl Taps {
+    pub(super) fn new(connection: &str, wishes: watch::Receiver<Vec<Wish>>) -> Self {
+        Self {
+            connection: connection.to_owned(),
+            wishes,
+            standing: BTreeMap::new(),
+            unfulfilled: BTreeMap::new(),
+            known: BTreeSet::new(),
+            next_number: 0,
+        }
+    }
+
+    /// Of what the user wants.
+    pub(super) fn changes(&self) -> watch::Receiver<Vec<Wish>> {
+        self.wishes.clone()
+    }
+
+    /// Makes this host's ends what the user wants and the engine has; gives what the server is to do.
+    pub(super) async fn plan(
+        &mut self,
+        link: &Link,
+        peer: PeerId,
+        paired: &Paired,
+        input: &Input,
+        plan: &Plan,
+    ) -> Vec<Tap> {
+        let wishes: Vec<_> = self.wishes.borrow().clone();
+        let wishes = wishes.into_iter().filter(|wish| {
+            let network = &wish.network.network;
+            wish.network.is(&self.connection, network)
+        });
+        self.unfulfilled.clear();
+        let mut wanted = BTreeSet::new();
+        for wish in wishes.collect::<Vec<_>>() {
+            match self.fulfil(&wish, link, peer, paired, input, plan).await {
+                Ok(id) => drop(wanted.insert(id)),
+                Err((state, reason)) => {
+                    let obstacle = Obstacle {
+                        carrier: wish.carrier,
+                        state,
+                        reason,
+                    };
+                    self.unfulfilled.insert(wish.network.network, obstacle);
+                }
+            }
+        }
+        let gone = self.standing.extract_if(.., |id, _| !wanted.contains(id));
+        for (_, tap) in gone.collect::<Vec<_>>() {
+            tap.remove(&link.driver).await;
+        }
+        self.standing
+            .values()
+            .map(HostTap::wanted_of_server)
+            .collect()
+    }
+
+    async fn fulfil(
+        &mut self,
+        wish: &Wish,
+        link: &Link,
+        peer: PeerId,
+        paired: &Paired,
+        input: &Input,
+        plan: &Plan,
+    ) -> Result<String, (TapState, String)> {
+        let name = &wish.network.network;
+        let Some(network) = input.networks.iter().find(|it| it.name == *name) else {
+            return Err(match self.known.contains(name) {
+                true => (TapState::Waiting, "the network is gone".to_owned()),
+                false => (
+                    TapState::Refused,
+                    "the engine has no such network".to_owned(),
+                ),
+            });
+        };
+        let refuse = |reason: &str| Err((TapState::Refused, reason.to_owned()));
+        if network.driver != "bridge" {
+            return refuse("only networks of the driver bridge have a bridge to be a port of");
+        }
+        let state = plan.networks.iter().find(|it| it.name == *name);
+        if state.is_some_and(|it| it.state == Reachability::Conflict || !it.mapped.is_empty()) {
+            return refuse("its addresses mean something else on this host");
+        }
+        let tunnel = paired.prefixes.iter().find_map(|prefix| match prefix {
+            IpNet::V6(prefix) => Some(*prefix),
+            IpNet::V4(_) => None,
+        });
+        let Some(tunnel) = tunnel else {
+            return refuse("the server has allotted no IPv6 prefix, which carries the frames");
+        };
+        let taken = plan::tap::taken(input, network);
+        let current = self.standing.get(&network.id);
+        let current = current.map(|it| it.addresses.clone()).unwrap_or_default();
+        plan::tap::choose(network, &taken, &current, wish.address)
+            .map_err(|reason| (TapState::Refused, reason))?;
+        let is_there = self
+            .standing
+            .get(&network.id)
+            .is_some_and(|it| it.serves(wish, peer));
+        if !is_there {
+            if let Some(old) = self.standing.remove(&network.id) {
+                old.remove(&link.driver).await;
+            }
+            let tap = self.open(wish, network, link, peer, tunnel).await;
+            let tap = tap.map_err(|error| (TapState::Waiting, error.to_string()))?;
+            self.standing.insert(network.id.clone(), tap);
+        }
+        if let Some(tap) = self.standing.get_mut(&network.id) {
+            tap.taken = taken;
+        }
+        self.known.insert(name.clone());
+        Ok(network.id.clone())
+    }
+
+    async fn open(
+        &mut self,
+        wish: &Wish,
+        network: &Network,
+        link: &Link,
+        peer: PeerId,
+        tunnel: Ipv6Net,
+    ) -> std::io::Result<HostTap> {
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1);
+        HostTap::by_tunnel(wish, network, link, peer, tunnel, number).await
+    }
+
+    /// What the server has made of the last plan; none if it knows no taps.
+    pub(super) fn hear(&mut self, problems: Option<Vec<Problem>>) {
+        let Some(problems) = problems else {
+            let reason = "the server is older than this client and knows no taps";
+            let all = self.standing.values_mut();
+            return all.for_each(|tap| tap.problem = Some(reason.to_owned()));
+        };
+        for (id, tap) in &mut self.standing {
+            let problem = problems.iter().find(|problem| problem.id == *id);
+            tap.problem = problem.map(|it| it.reason.clone());
+            tap.is_joined = problem.is_none();
+        }
+    }
+
+    /// Whether the server is to be asked again.
+    pub(super) fn has_problems(&self) -> bool {
+        self.standing.values().any(|tap| tap.problem.is_some())
+    }
+
+    /// Asks a network for the addresses this host is about to take in it.
+    pub(super) fn probing(&mut self, driver: &Driver) -> Option<Probing> {
+        let mut all = self.standing.values_mut();
+        all.find_map(|tap| tap.probe(driver.clone()))
+    }
+
+    /// Takes what nobody has.
+    pub(super) fn settle(&mut self, probed: Probed, tunnel: &str) {
+        if let Some(tap) = self.standing.get_mut(&probed.network_id) {
+            tap.settle(probed, tunnel);
+        }
+    }
+
+    /// The subnets that are reached by taps, and so not by the tunnel.
+    pub(super) fn subnets(&self) -> BTreeSet<IpNet> {
+        let taps = self.standing.values().filter(|tap| tap.is_attached());
+        taps.flat_map(|tap| tap.addresses.iter().map(IpNet::trunc))
+            .collect()
+    }
+
+    pub(super) fn interfaces(&self) -> BTreeSet<String> {
+        let taps = self.standing.values();
+        taps.map(|tap| tap.interface.clone()).collect()
+    }
+
+    /// For `status`.
+    pub(super) fn states(&self) -> Vec<status::Tap> {
+        let obstacles = self
+            .unfulfilled
+            .iter()
+            .map(|(network, obstacle)| status::Tap {
+                network: network.clone(),
+                carrier: match obstacle.carrier {
+                    CarrierChoice::Auto => "auto",
+                    CarrierChoice::Hyperkit => HYPERKIT,
+                    CarrierChoice::Tunnel => TUNNEL,
+                }
+                .to_owned(),
+                interface: None,
+                address: None,
+                address6: None,
+                state: obstacle.state,
+                reason: Some(obstacle.reason.clone()),
+            });
+        let mut states: Vec<_> = obstacles.collect();
+        states.extend(self.standing.values().map(HostTap::state));
+        states.sort_by(|one, other| one.network.cmp(&other.network));
+        states
+    }
+
+    /// Leaves all networks.
+    pub(super) async fn clear(&mut self, driver: &Driver) {
+        for (_, tap) in std::mem::take(&mut self.standing) {
+            tap.remove(driver).await;
+        }
+        self.unfulfilled.clear();
+    }
+}
+
+const TUNNEL: &str = "tunnel";
+const HYPERKIT: &str = "hyperkit";
+
+const fn carrier_name(carrier: &Carrier) -> &'static str {
+    match carrier {
+        Carrier::Nic { .. } => HYPERKIT,
+        Carrier::Tunnel { .. } | Carrier::Unknown => TUNNEL,
+    }
+}

@@ -1,0 +1,215 @@
+//! This host's end of one tap.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dtap_net::device::{Device, MTU};
+use dtap_net::driver::Driver;
+use dtap_net::router::{Router, RouterConfig};
+use dtap_tunnel::session::{Carrier, Tap, tap_ends};
+use dtap_tunnel::{HardwareAddress, PeerId, TapConfig, TapId};
+use ipnet::{IpNet, Ipv6Net};
+use sha2::{Digest as _, Sha256};
+
+use super::{Probing, carrier_name};
+use crate::connect::link::Link;
+use crate::docker::Network;
+use crate::plan;
+use crate::status::{self, TapState};
+use crate::tap::Wish;
+
+pub(super) struct HostTap {
+    wish: Wish,
+    network: Network,
+    carrier: Carrier,
+    pub(super) interface: String,
+    own: HardwareAddress,
+    /// In the tunnel.
+    tap: (PeerId, TapId),
+    mtu: u16,
+    router: Router,
+    pub(super) addresses: BTreeSet<IpNet>,
+    /// What containers have.
+    pub(super) taken: BTreeSet<IpAddr>,
+    /// What others than containers have, as probes say.
+    claimed: BTreeSet<IpAddr>,
+    is_probing: bool,
+    /// Whether the server's end is a port of the bridge.
+    pub(super) is_joined: bool,
+    pub(super) problem: Option<String>,
+}
+
+/// What a probe found.
+pub(in crate::connect) struct Probed {
+    pub(super) network_id: String,
+    addresses: BTreeSet<IpNet>,
+    claimed: BTreeSet<IpAddr>,
+}
+
+impl HostTap {
+    pub(super) async fn by_tunnel(
+        wish: &Wish,
+        network: &Network,
+        link: &Link,
+        peer: PeerId,
+        tunnel: Ipv6Net,
+        number: u16,
+    ) -> io::Result<Self> {
+        let own = hardware_address(&link.public_key, &network.id);
+        let mtu = MTU - TapConfig::OVERHEAD;
+        let device = {
+            let _context = link.runtime().enter();
+            Device::create_tap(own.0, mtu)?
+        };
+        let interface = device.name().to_owned();
+        let config = TapConfig {
+            peer,
+            ends: tap_ends(tunnel, number).reversed(),
+            mtu: MTU,
+            segment: None,
+        };
+        let tap = link.driver.add_tap(config, device).await;
+        let tap = tap.ok_or_else(|| io::Error::other("the tunnel is gone"))?;
+        Ok(Self {
+            wish: wish.clone(),
+            network: network.clone(),
+            carrier: Carrier::Tunnel { number },
+            router: Router::new(&interface)?,
+            interface,
+            own,
+            tap: (peer, tap),
+            mtu,
+            addresses: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            claimed: BTreeSet::new(),
+            is_probing: false,
+            is_joined: false,
+            problem: None,
+        })
+    }
+
+    /// Whether it does what is wanted, and still can.
+    pub(super) fn serves(&self, wish: &Wish, peer: PeerId) -> bool {
+        let is_there = nix::net::if_::if_nametoindex(self.interface.as_str()).is_ok();
+        self.wish == *wish && self.tap.0 == peer && is_there
+    }
+
+    pub(super) fn wanted_of_server(&self) -> Tap {
+        Tap {
+            id: self.network.id.clone(),
+            network: self.network.name.clone(),
+            bridge: self.network.bridge_interface(),
+            carrier: self.carrier.clone(),
+        }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.is_joined && !self.addresses.is_empty()
+    }
+
+    /// Asks for those addresses that this host should have and has not; none if there are none.
+    pub(super) fn probe(&mut self, driver: Driver) -> Option<Probing> {
+        if !self.is_joined || self.is_probing {
+            return None;
+        }
+        let taken: BTreeSet<_> = self.taken.union(&self.claimed).copied().collect();
+        let chosen = plan::tap::choose(&self.network, &taken, &self.addresses, self.wish.address);
+        let chosen = match chosen {
+            Ok(chosen) => chosen,
+            Err(reason) => {
+                self.problem = Some(reason);
+                return None;
+            }
+        };
+        if chosen == self.addresses {
+            return None;
+        }
+        self.is_probing = true;
+        let network_id = self.network.id.clone();
+        let new: Vec<_> = chosen.difference(&self.addresses).copied().collect();
+        let (tap, own) = (self.tap.1, self.own);
+        Some(Box::pin(async move {
+            for _ in 0..PROBES {
+                let new = new.clone();
+                let asked = driver.call(move |tunnel, now| {
+                    for address in new {
+                        tunnel.probe(tap, own, address.addr(), now);
+                    }
+                });
+                asked.await;
+                tokio::time::sleep(PROBE_INTERVAL).await;
+            }
+            let claimed = driver.call(move |tunnel, _| {
+                let addresses = new.iter().map(IpNet::addr);
+                addresses.filter(|it| tunnel.end_probe(tap, *it)).collect()
+            });
+            Probed {
+                network_id,
+                addresses: chosen,
+                claimed: claimed.await.unwrap_or_default(),
+            }
+        }))
+    }
+
+    /// Takes the addresses, if nobody has said that they are taken.
+    pub(super) fn settle(&mut self, probed: Probed, tunnel: &str) {
+        self.is_probing = false;
+        if !probed.claimed.is_empty() {
+            self.claimed.extend(&probed.claimed);
+            return;
+        }
+        let config = RouterConfig {
+            addresses: probed.addresses.clone(),
+            mtu: self.mtu.into(),
+            is_ethernet: true,
+            heir_of: [tunnel.to_owned()].into(),
+            ..RouterConfig::default()
+        };
+        match self.router.set(&config) {
+            Ok(()) => self.problem = None,
+            Err(error) => self.problem = Some(format!("set this host's address: {error}")),
+        }
+        self.addresses = probed.addresses;
+    }
+
+    pub(super) fn state(&self) -> status::Tap {
+        let of_family = |is_v4| {
+            let mut all = self.addresses.iter();
+            all.find(|it| it.addr().is_ipv4() == is_v4).copied()
+        };
+        let state = match (&self.problem, self.is_attached()) {
+            (Some(_), _) => TapState::Waiting,
+            (None, true) => TapState::Attached,
+            (None, false) => TapState::Attaching,
+        };
+        status::Tap {
+            network: self.network.name.clone(),
+            carrier: carrier_name(&self.carrier).to_owned(),
+            interface: Some(self.interface.clone()),
+            address: of_family(true),
+            address6: of_family(false),
+            state,
+            reason: self.problem.clone(),
+        }
+    }
+
+    /// The interface goes with the tap, and its addresses and routes with it.
+    pub(super) async fn remove(self, driver: &Driver) {
+        driver.remove_tap(self.tap.1).await;
+    }
+}
+
+/// The same for the same host and network; locally administered (IEEE 802, 8.2).
+fn hardware_address(host: &dtap_tunnel::PublicKey, network_id: &str) -> HardwareAddress {
+    let mut hash = Sha256::new();
+    hash.update(host.as_bytes());
+    hash.update(network_id);
+    let [a, b, c, d, e, ..] = <[u8; 32]>::from(hash.finalize());
+    HardwareAddress([0x02, a, b, c, d, e])
+}
+
+/// As ARP probes are sent (RFC 5227, 2.1.1), but faster: nobody is a second away.
+const PROBES: u32 = 3;
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
