@@ -148,10 +148,12 @@ fn ethernet_is_routed_by_next_hops_and_they_may_move() {
          fd00:18::/64 via fd75:3::1 dev tap1\n\
          fd75:3::/64 dev tap1"
     );
-    // A killed process leaves what its successor clears.
-    Router::new("tap1").unwrap().clear().unwrap();
+    // A killed process leaves what its successor removes.
+    Router::new("tap1").unwrap().retire().unwrap();
     assert_eq!(shown(), "");
-    assert_eq!(output("ip -o addr show dev tap1 scope global"), "");
+    assert_eq!(output("ip -o addr show dev tap1"), "");
+    assert!(output("ip -o link show tap1").contains("state DOWN"));
+    Router::new("tap9").unwrap().retire().unwrap();
 }
 
 #[test]

@@ -13,6 +13,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::{Failures, Route, RouterConfig, missing};
 use crate::announcements::Announcements;
+use crate::netlink::link;
 use crate::netlink::route::{self as kernel, Entry, Own, Owner, Target};
 use crate::netlink::{Socket, subscribe};
 
@@ -93,6 +94,18 @@ impl Router {
         }
         self.delete_blackholes(&mut socket, &BTreeSet::new(), &mut failures);
         failures.into_result()
+    }
+
+    /// As [`clear`](Self::clear), and takes the interface down if it exists: for one that goes on without us.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    pub fn retire(&mut self) -> io::Result<()> {
+        self.clear()?;
+        match if_nametoindex(self.interface.as_str()) {
+            Ok(index) => link::release(&mut Socket::new(SockProtocol::NetlinkRoute)?, index),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else outlives a process whose

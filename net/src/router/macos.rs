@@ -90,7 +90,20 @@ impl Router {
         failures.into_result()
     }
 
-    /// Does nothing: addresses and routes vanish with the interface of the process that set them.
+    /// As [`clear`](Self::clear), and takes the interface down if it exists: for one that goes on without us.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    pub fn retire(&mut self) -> io::Result<()> {
+        self.clear()?;
+        if is_up(&self.interface) {
+            execute(&commands::take_down(&self.interface))?;
+        }
+        Ok(())
+    }
+
+    /// Does nothing: addresses and routes vanish with the interface of the process that set them, or are
+    /// [`retire`](Self::retire)d.
     ///
     /// # Errors
     /// None on macOS.

@@ -79,6 +79,10 @@ pub(super) fn plan(interface: &str, current: &State, wanted: &RouterConfig) -> V
     commands
 }
 
+pub(super) fn take_down(interface: &str) -> Command {
+    Command::new(IFCONFIG, &[interface, "down"])
+}
+
 /// The routes that are to be added: those to the neighbours of Ethernet come with its addresses.
 fn routes(config: &RouterConfig) -> BTreeMap<IpNet, Option<IpAddr>> {
     let mut routes = config.hops();

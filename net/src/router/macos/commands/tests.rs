@@ -131,6 +131,12 @@ fn a_next_hop_that_moves_takes_the_routes_along() {
 }
 
 #[test]
+fn an_interface_that_goes_on_without_us_is_taken_down() {
+    let command = take_down("tap1").to_string();
+    assert_eq!(command, "/sbin/ifconfig tap1 down");
+}
+
+#[test]
 fn what_is_left_on_ethernet_is_removed() {
     let nothing = RouterConfig {
         mtu: 1500,
