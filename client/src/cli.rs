@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::image::Arch;
 use crate::plan::{Filter, Map, Maps};
-use crate::tap;
+use crate::tap::{self, Root};
 pub(crate) use engines::EngineChoice;
 
 /// Reach Docker containers by IP, as if Docker ran natively
@@ -189,6 +189,9 @@ pub(crate) struct ConnectOptions {
     #[arg(long, value_name = "FILE", env = "DTAP_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) root: Root,
+
     /// This process is the background half of --detach
     #[arg(long, hide = true)]
     pub(crate) detached: bool,
@@ -212,6 +215,8 @@ pub(crate) enum Mode {
     Auto,
     /// IP through the tunnel
     Tunnel,
+    /// IP by the network interface that `tap install` gives Docker's VM
+    Tap,
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use dtap_tunnel::PathPolicy;
 use serde::Deserialize;
 
 use crate::cli::{ConnectOptions, DEFAULT_STATE_DIR, EngineChoice, Mode, PathChoice};
 use crate::docker::Selection;
 use crate::plan::{Filters, Maps};
+use crate::tap::Root;
 
 /// What `connect` goes by.
 #[derive(Debug, Clone)]
@@ -21,10 +22,21 @@ pub(crate) struct Settings {
     pub(crate) filters: Filters,
     pub(crate) maps: Maps,
     pub(crate) policy: PathPolicy,
+    pub(crate) way: Way,
+    /// Where to look for HyperKit.
+    pub(crate) root: Root,
     pub(crate) server_image: Option<String>,
     pub(crate) starts_server: bool,
     pub(crate) state_dir: PathBuf,
     pub(crate) timeout: Duration,
+}
+
+/// What packets go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Tunnel,
+    /// That of Docker's VM.
+    Nic,
 }
 
 /// The file: the same keys as the flags.
@@ -86,23 +98,36 @@ impl Settings {
     fn merge(options: &ConnectOptions, file: File) -> Result<Self> {
         let named = EngineChoice::new(file.context.into(), file.docker_host.into());
         let engine = options.engine.clone().or(named);
-        match options.mode.or(file.mode).unwrap_or(Mode::Auto) {
-            Mode::Auto | Mode::Tunnel => {}
-        }
+        let engines = engine.selections();
+        let maps = Maps::new(&chosen(&options.map, &file.map)?).context("read the config file")?;
+        let way = match options.mode.or(file.mode).unwrap_or(Mode::Auto) {
+            Mode::Auto | Mode::Tunnel => Way::Tunnel,
+            Mode::Tap if engines.len() > 1 => {
+                bail!("connect with --mode tap: name one engine, that of Docker Desktop")
+            }
+            Mode::Tap if !maps.is_empty() => {
+                bail!("connect with --mode tap: only the tunnel translates, leave out --map")
+            }
+            Mode::Tap => Way::Nic,
+        };
         let timeout = match file.timeout {
             Some(seconds) => Duration::try_from_secs_f64(seconds)
                 .context("read 'timeout' of the config file: give a positive number of seconds")?,
             None => DEFAULT_TIMEOUT,
         };
         Ok(Self {
-            engines: engine.selections(),
+            engines,
             waits: options.wait || file.wait,
             filters: Filters {
                 include: chosen(&options.include, &file.include)?,
                 exclude: chosen(&options.exclude, &file.exclude)?,
             },
-            maps: Maps::new(&chosen(&options.map, &file.map)?).context("read the config file")?,
+            maps,
+            way,
+            root: options.root.clone(),
             policy: match options.path.or(file.path).unwrap_or(PathChoice::Auto) {
+                // Nothing but what taps by the tunnel carry goes through it.
+                PathChoice::Auto | PathChoice::Udp if way == Way::Nic => PathPolicy::Session,
                 PathChoice::Auto => PathPolicy::Auto,
                 PathChoice::Udp => PathPolicy::Udp,
                 PathChoice::Session => PathPolicy::Session,
@@ -201,6 +226,21 @@ mod tests {
             format!("{error:#}").contains("a list of names"),
             "{error:#}"
         );
+    }
+
+    #[test]
+    fn a_nic_is_one_engine_s_and_translates_nothing() {
+        assert_eq!(settings(&[], "").unwrap().way, Way::Tunnel);
+        let tap = settings(&["--path", "udp"], "mode = 'tap'").unwrap();
+        assert_eq!((tap.way, tap.policy), (Way::Nic, PathPolicy::Session));
+        for (flags, word) in [
+            (["--context", "a,b"], "one engine"),
+            (["--map", "auto"], "--map"),
+            (["--map", "172.18.0.0/16=10.1.0.0/16"], "--map"),
+        ] {
+            let error = settings(&flags, "mode = 'tap'").unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -25,15 +25,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cli::ConnectOptions;
-use crate::config::Settings;
+use crate::config::{Settings, Way};
 use crate::control::{Command, Control, Question};
 use crate::docker::Environment;
 use crate::engines::{self, Source};
-use crate::privilege;
 use crate::state_dir::{self, StateDir};
 use crate::status::Status;
 use crate::stdout::say;
-use crate::tap::Wish;
+use crate::tap::{self, Wish};
+use crate::{borrowed, privilege};
 use claims::Claims;
 pub(crate) use connection::Connection;
 use connection::Shared;
@@ -43,6 +43,10 @@ pub(crate) async fn command(options: ConnectOptions) -> Result<ExitCode> {
     let settings = Settings::new(&options)?;
     privilege::require_root("creating a network interface and routes")?;
     state_dir::refuse_second(&settings.state_dir)?;
+    if settings.way == Way::Nic && !options.detached {
+        tap::repair(&settings.root)?;
+        tap::nics(&settings.root)?;
+    }
     if options.detach && !options.detached {
         return detach::command(&settings).await;
     }
@@ -67,8 +71,8 @@ async fn foreground(settings: Settings, options: &ConnectOptions) -> Result<()> 
     // Before anything is written: engines that do not answer change nothing.
     let patience = outlook::look(&sources, &settings).await?;
     let state = StateDir::lock(&settings.state_dir)?;
+    borrowed::sweep(&settings.state_dir)?;
     let control = Control::listen(&state.socket())?;
-    taps::sweep();
     let (stop, stopped) = watch::channel(false);
     let (taps, wishes) = watch::channel(Vec::new());
     let shared = Shared {

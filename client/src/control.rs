@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::stdout::say;
 use crate::tap::{NetworkName, Wish};
-use crate::{privilege, state_dir};
+use crate::{borrowed, privilege, state_dir};
 
 /// What can be asked of the running client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +104,10 @@ pub(crate) async fn disconnect(directory: &Path) -> Result<ExitCode> {
     privilege::require_root("removing the tunnel")?;
     match ask(directory, Command::Disconnect).await? {
         Some(_) => say("disconnected"),
-        None => say("disconnected (no client was running)"),
+        None => {
+            borrowed::sweep(directory)?;
+            say("disconnected (no client was running)");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

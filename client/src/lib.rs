@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod borrowed;
 mod cli;
 mod config;
 mod connect;

@@ -11,7 +11,7 @@ use dtap_tunnel::PrivateKey;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
-use crate::map_memory;
+use crate::{borrowed, map_memory};
 
 /// This host's keys, one per engine: no server learns what another calls this host.
 #[derive(Debug, Clone)]
@@ -144,8 +144,15 @@ pub(crate) fn purge(directory: &Path) -> Result<()> {
     let keys = directory.join(KEYS);
     let entries = fs::read_dir(&keys).into_iter().flatten().flatten();
     let own = entries.filter(|it| it.file_name().to_str().is_some_and(is_file_name));
-    let files =
-        [LOCK, SOCKET, LOG, map_memory::FILE, map_memory::DRAFT].map(|name| directory.join(name));
+    let files = [
+        LOCK,
+        SOCKET,
+        LOG,
+        borrowed::FILE,
+        map_memory::FILE,
+        map_memory::DRAFT,
+    ]
+    .map(|name| directory.join(name));
     for path in own.map(|it| it.path()).chain(files) {
         match fs::remove_file(&path) {
             Ok(()) => {}

@@ -26,7 +26,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, value_parser};
 
 use crate::cli::StateDir;
-pub(crate) use nic::{Nic, nics};
+pub(crate) use nic::{Nic, all as all_nics, nics, repair};
 pub(crate) use wish::{CarrierChoice, NetworkName, Wish};
 
 #[derive(Debug, Args)]
@@ -34,9 +34,8 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// A directory that stands for `/`, in the lab
-    #[arg(long, global = true, hide = true, env = "DTAP_TAP_ROOT")]
-    root: Option<PathBuf>,
+    #[command(flatten)]
+    root: Root,
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,25 +97,35 @@ struct How {
 }
 
 /// Where paths begin: `/`, or the lab's directory.
-#[derive(Clone, Debug)]
-struct Root(Option<PathBuf>);
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Root {
+    /// A directory that stands for `/`, in the lab
+    #[arg(
+        id = "root",
+        long = "root",
+        global = true,
+        hide = true,
+        env = "DTAP_TAP_ROOT"
+    )]
+    directory: Option<PathBuf>,
+}
 
 impl Root {
     fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
         let absolute = absolute.as_ref();
-        match &self.0 {
+        match &self.directory {
             Some(root) => root.join(absolute.strip_prefix("/").unwrap_or(absolute)),
             None => absolute.to_owned(),
         }
     }
 
     fn is_lab(&self) -> bool {
-        self.0.is_some()
+        self.directory.is_some()
     }
 }
 
 pub(crate) async fn command(arguments: Arguments) -> Result<ExitCode> {
-    let root = Root(arguments.root);
+    let root = arguments.root;
     match arguments.command {
         Command::Install { nics, how } => install::install(&root, nics, how),
         Command::Uninstall { how } => install::uninstall(&root, how),

@@ -1,5 +1,7 @@
-//! Ports of the machine's bridges: interfaces of ours that are in the Ethernet of a Docker network.
+//! Ports of the machine's bridges: interfaces of ours that are in the Ethernet of a Docker network. And NICs, which are
+//! ours for a while only, as ports or otherwise.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use nix::net::if_::if_nametoindex;
@@ -7,6 +9,7 @@ use nix::sys::socket::SockProtocol;
 
 use crate::netlink::Socket;
 use crate::netlink::link::{self, Link};
+use crate::netlink::route;
 
 /// Makes an interface a port of a bridge, up and without addresses of its own; cheap if it is one already. Gives the
 /// bridge's number.
@@ -50,18 +53,33 @@ pub fn borrow_nic(hardware: [u8; 6]) -> io::Result<String> {
             let what = "the engine's machine has no such NIC: restart Docker, so that HyperKit gives it one";
             io::Error::new(io::ErrorKind::NotFound, what)
         })?;
-    link::set_alias(&mut socket, nic.index, ALIAS)?;
+    if nic.alias != ALIAS {
+        link::set_alias(&mut socket, nic.index, ALIAS)?;
+    }
     Ok(nic.name)
 }
 
-/// Makes the NIC again what it was: no port, down.
+/// The names of the NICs that are ours, be it by an earlier run.
+///
+/// # Errors
+/// The kernel refused to list them.
+pub fn borrowed_nics() -> io::Result<BTreeSet<String>> {
+    let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+    let links = link::links(&mut socket)?.into_iter();
+    Ok(links
+        .filter(|link| link.alias == ALIAS)
+        .map(|link| link.name)
+        .collect())
+}
+
+/// Makes the NIC again what it was: no port, without addresses and routes, down.
 ///
 /// # Errors
 /// The kernel refused.
 pub fn return_nic(interface: &str) -> io::Result<()> {
     let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
     let nic = find(&mut socket, interface)?;
-    link::release(&mut socket, nic.index)
+    release(&mut socket, nic.index)
 }
 
 /// Returns every NIC that an earlier run has borrowed.
@@ -72,10 +90,18 @@ pub fn sweep() -> io::Result<()> {
     let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
     for link in link::links(&mut socket)? {
         if link.alias == ALIAS {
-            link::release(&mut socket, link.index)?;
+            release(&mut socket, link.index)?;
         }
     }
     Ok(())
+}
+
+/// Routes go with the addresses, or at the latest when it is down.
+fn release(socket: &mut Socket, index: u32) -> io::Result<()> {
+    for address in route::addresses(socket, index)? {
+        route::delete_address(socket, index, address)?;
+    }
+    link::release(socket, index)
 }
 
 fn find(socket: &mut Socket, interface: &str) -> io::Result<Link> {
@@ -91,4 +117,4 @@ fn missing(kind: &str, name: &str) -> io::Error {
 }
 
 /// Marks a NIC that is ours for a while.
-const ALIAS: &str = "dtap port";
+const ALIAS: &str = "dtap";

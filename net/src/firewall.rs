@@ -36,6 +36,8 @@ mod ruleset;
 pub struct FirewallConfig {
     /// The tunnel interface.
     pub interface: String,
+    /// NICs whose other end is a host's: to that host they are what the tunnel interface is to others.
+    pub nics: BTreeSet<String>,
     /// Which tunnel address may exchange packets with which bridge: a host's address in the tunnel,
     /// and the name of the bridge's interface.
     pub attached: BTreeSet<(IpAddr, String)>,
@@ -54,6 +56,14 @@ pub struct FirewallConfig {
     pub handovers: BTreeSet<Handover>,
 }
 
+impl FirewallConfig {
+    /// By which hosts come in.
+    fn ways(&self) -> BTreeSet<&str> {
+        let nics = self.nics.iter().map(String::as_str);
+        nics.chain([self.interface.as_str()]).collect()
+    }
+}
+
 /// The owner of the tables `inet dtap` and `netdev dtap`, and of the accepts in the tables of others.
 #[derive(Debug)]
 pub struct Firewall {
@@ -61,6 +71,8 @@ pub struct Firewall {
     lock: PathBuf,
     intact: Option<Intact>,
     legacy: Filter,
+    /// Those there were rules for: in legacy tables only their names tell those rules from others'.
+    nics: BTreeSet<String>,
     /// Why there are no handovers.
     closed: Option<String>,
 }
@@ -85,6 +97,7 @@ impl Firewall {
             lock: lock.to_owned(),
             intact: None,
             legacy: Filter::Elsewhere,
+            nics: BTreeSet::new(),
             closed: None,
         })
     }
@@ -100,7 +113,10 @@ impl Firewall {
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
         let settled = self.settle_with_handovers(config)?;
-        let legacy = legacy::set(&config.interface, &self.lock, || settled.has_docker);
+        self.nics.extend(config.nics.iter().cloned());
+        let legacy = legacy::set(&config.ways(), &self.nics, &self.lock, || {
+            settled.has_docker
+        });
         if let Filter::Obstructed(obstacle) = &legacy
             && self.obstructed() != Some(obstacle)
         {
@@ -152,18 +168,18 @@ impl Firewall {
     pub fn clear(&mut self) -> io::Result<()> {
         self.intact = None;
         self.legacy = Filter::Elsewhere;
-        let legacy = legacy::clear(&self.lock);
+        let legacy = legacy::clear(&self.nics, &self.lock);
         settle(&mut open()?, plan::clear)?;
         legacy
     }
 
-    /// Removes what a killed predecessor left, whatever its interface was. What it left in legacy
-    /// tables stays there, with a warning, where those cannot be written.
+    /// Removes what a killed predecessor left, whatever its interface was; `nics` are those that were its. What it left
+    /// in legacy tables stays there, with a warning, where those cannot be written.
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn sweep(lock: &Path) -> io::Result<()> {
-        if let Err(error) = legacy::clear(lock) {
+    pub fn sweep(lock: &Path, nics: &BTreeSet<String>) -> io::Result<()> {
+        if let Err(error) = legacy::clear(nics, lock) {
             tracing::warn!(%error, "rules of an earlier run stay");
         }
         settle(&mut open()?, plan::clear).map(|_| ())
@@ -304,7 +320,8 @@ fn validate(config: &FirewallConfig) -> io::Result<()> {
     let bridges = bridges.map(|(_, bridge)| bridge);
     let handovers = config.handovers.iter();
     let handovers = handovers.flat_map(|it| [&it.bridge, &it.foothold]);
-    let own = config.footholds.iter().chain([&config.interface]);
+    let own = config.footholds.iter().chain(&config.nics);
+    let own = own.chain([&config.interface]);
     for name in bridges.chain(handovers).chain(own) {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(['\0', '/']) {
             return Err(io::Error::new(

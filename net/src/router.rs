@@ -1,7 +1,7 @@
-//! Addresses, MTU and routes of one tunnel interface, declared and compared with what the kernel
+//! Addresses, MTU and routes of one interface of ours, declared and compared with what the kernel
 //! really has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ mod table;
 
 pub use imp::{RouteWatch, Router};
 
-/// What one tunnel interface should look like.
+/// What one interface should look like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouterConfig {
     /// The interface's own addresses; the prefix of each is routed through the interface as well.
@@ -31,6 +31,9 @@ pub struct RouterConfig {
     pub mtu: u32,
     /// Prefixes that are reached through the interface.
     pub routes: BTreeSet<IpNet>,
+    /// Who takes the packets for `routes`, of each family at most one, in the prefixes of the addresses: in Ethernet
+    /// somebody has to.
+    pub next_hops: BTreeSet<IpAddr>,
     /// Prefixes whose packets are dropped while the interface is absent, so that they never leave
     /// in the clear by another.
     pub blackholes: BTreeSet<IpNet>,
@@ -42,16 +45,25 @@ pub struct RouterConfig {
 }
 
 impl RouterConfig {
-    /// The prefixes of the addresses and the other routes: what the interface is to be reached by.
-    fn all_routes(&self) -> BTreeSet<IpNet> {
-        let prefixes = self
-            .addresses
-            .iter()
-            .filter(|address| address.prefix_len() < address.max_prefix_len());
+    /// The prefixes of the addresses.
+    fn prefixes(&self) -> BTreeSet<IpNet> {
+        let prefixes = self.addresses.iter();
         prefixes
+            .filter(|address| address.prefix_len() < address.max_prefix_len())
             .map(IpNet::trunc)
-            .chain(self.routes.iter().copied())
             .collect()
+    }
+
+    /// The other routes, with their next hops.
+    fn hops(&self) -> BTreeMap<IpNet, Option<IpAddr>> {
+        let hop = |route: &IpNet| {
+            let mut hops = self.next_hops.iter();
+            hops.find(|it| it.is_ipv4() == route.addr().is_ipv4())
+                .copied()
+        };
+        let prefixes = self.prefixes();
+        let routes = self.routes.difference(&prefixes);
+        routes.map(|route| (*route, hop(route))).collect()
     }
 }
 

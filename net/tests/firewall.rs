@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 //! The firewall against the real kernel, in namespaces of its own, as `nft` and `iptables` list it.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -55,7 +56,7 @@ fn the_table_of_handovers_is_the_documented_one() {
     assert_eq!(output("nft list tables netdev"), "");
 
     firewall.set(&handed_over()).unwrap();
-    Firewall::sweep(XTABLES_LOCK.as_ref()).unwrap();
+    Firewall::sweep(XTABLES_LOCK.as_ref(), &BTreeSet::new()).unwrap();
     assert_eq!(output("nft list ruleset"), "");
 }
 
@@ -293,7 +294,7 @@ fn nothing_is_left_of_a_killed_or_a_cleared_firewall() {
         !listed().contains("dtap7"),
         "a successor with another interface takes over"
     );
-    Firewall::sweep(lock()).unwrap();
+    Firewall::sweep(lock(), &BTreeSet::new()).unwrap();
     assert_eq!(listed(), before);
 }
 

@@ -5,7 +5,7 @@
 
 use dtap_net::firewall::{Firewall, FirewallConfig};
 use dtap_tunnel::session::XTABLES_LOCK;
-use namespace::{isolated, output, sh};
+use namespace::{Namespace, isolated, output, sh};
 use site::{Delivery, IPTABLES_BACKEND, NFTABLES_BACKEND, Site};
 
 mod namespace;
@@ -187,6 +187,69 @@ fn what_is_not_attached_is_out_of_reach() {
         Delivery::None,
         "detached"
     );
+}
+
+#[test]
+fn a_host_at_a_nic_meets_the_same_rules() {
+    if !isolated() {
+        return;
+    }
+    let site = Site::new(IPTABLES_BACKEND);
+    let mac = Namespace::new();
+    sh(&format!(
+        "ip link add eth1 type veth peer name eth0 netns {}
+         ip addr add 10.75.2.1/24 dev eth1
+         ip addr add fd75:2::1/64 dev eth1 nodad
+         ip link set eth1 up",
+        mac.thread
+    ));
+    mac.sh("ip addr add 10.75.2.2/24 dev eth0
+         ip addr add fd75:2::2/64 dev eth0 nodad
+         ip link set eth0 up
+         ip route add default via 10.75.2.1
+         ip -6 route add default via fd75:2::1");
+    let attached = [
+        ("10.75.0.2", "br-a"),
+        ("fd75::2", "br-a"),
+        ("10.75.2.2", "br-b"),
+        ("fd75:2::2", "br-b"),
+    ];
+    let without = config(&attached, &[]);
+    let with = FirewallConfig {
+        nics: ["eth1".to_owned()].into(),
+        ..without.clone()
+    };
+    let mut firewall = firewall(&without);
+    let to_db = || site.send(&mac, "172.30.2.2", &site.db);
+    assert_eq!(to_db(), Delivery::None, "the NIC is none of ours yet");
+
+    firewall.set(&with).unwrap();
+    assert_eq!(to_db(), Delivery::answered("10.75.2.2"));
+    let to_db6 = site.send(&mac, "fd00:2::2", &site.db);
+    assert_eq!(to_db6, Delivery::answered("fd75:2::2"));
+    let from_db = site.send(&site.db, "10.75.2.2", &mac);
+    assert_eq!(from_db, Delivery::answered("172.30.2.2"));
+    let from_client = site.send(&site.client, "172.30.1.2", &site.web);
+    assert_eq!(from_client, Delivery::answered("10.75.0.2"));
+    for (from, to, receiver, what) in [
+        (&mac, "172.30.1.2", &site.web, "another client's attachment"),
+        (&mac, "10.75.0.2", &site.client, "host to client"),
+        (&site.client, "10.75.2.2", &mac, "client to host"),
+        (&mac, "192.0.2.2", &site.lan, "the VM's uplink"),
+        (&site.lan, "10.75.2.2", &mac, "the VM's LAN to the host"),
+        (&site.web, "10.75.2.2", &mac, "another bridge's container"),
+    ] {
+        assert_eq!(site.send(from, to, receiver), Delivery::None, "{what}");
+    }
+    let masquerade = config(&attached, &["172.30.2.2"]).masquerade;
+    let masquerading = FirewallConfig { masquerade, ..with };
+    firewall.set(&masquerading).unwrap();
+    assert_eq!(to_db(), Delivery::answered("172.30.2.1"));
+
+    firewall.set(&without).unwrap();
+    assert_eq!(to_db(), Delivery::None, "it is nobody's again");
+    let rules = output("iptables-save; ip6tables-save; nft list ruleset");
+    assert!(!rules.contains("eth1"), "{rules}");
 }
 
 fn firewall(config: &FirewallConfig) -> Firewall {

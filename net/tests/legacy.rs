@@ -4,6 +4,7 @@
 //! The accepts in the kernel's legacy tables, as `iptables-legacy` lists them, beside rules of
 //! others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
@@ -228,9 +229,9 @@ fn a_killed_predecessors_accepts_are_swept_whatever_their_interface() {
     engine.firewall().set(&config("dtap7")).unwrap();
     engine.firewall().set(&config("dtap0")).unwrap();
     assert!(!saved().contains("dtap7"));
-    Firewall::sweep(&engine.lock).unwrap();
+    Firewall::sweep(&engine.lock, &BTreeSet::new()).unwrap();
     assert_eq!(saved(), before);
-    Firewall::sweep(&engine.lock).unwrap();
+    Firewall::sweep(&engine.lock, &BTreeSet::new()).unwrap();
     assert_eq!(saved(), before);
 }
 
@@ -257,7 +258,7 @@ fn without_the_lock_nothing_is_written() {
     let with = saved();
     let error = Firewall::new(&gone).unwrap().clear().unwrap_err();
     assert!(error.to_string().contains("gone.lock"), "{error}");
-    Firewall::sweep(&gone).unwrap();
+    Firewall::sweep(&gone, &BTreeSet::new()).unwrap();
     assert_eq!(saved(), with);
 }
 

@@ -104,6 +104,59 @@ fn what_somebody_deleted_is_put_back_and_announced() {
 }
 
 #[test]
+fn ethernet_is_routed_by_next_hops_and_they_may_move() {
+    if !isolated() {
+        return;
+    }
+    sh("ip link add tap1 type veth peer name other
+        ip link set other up");
+    let by = |hops: [&str; 2], prefixes: &[&str]| RouterConfig {
+        addresses: nets(prefixes),
+        // Before and after those of the addresses.
+        routes: nets(&["10.9.0.0/16", "172.18.0.0/16", "fd00:18::/64"]),
+        next_hops: hops.map(|it| it.parse().unwrap()).into(),
+        mtu: 1500,
+        is_ethernet: true,
+        ..RouterConfig::default()
+    };
+    let shown = || {
+        listed("ip route; ip -6 route show proto 75")
+            .join("\n")
+            .replace(" metric 1024 pref medium", "")
+    };
+    let mut router = Router::new("tap1").unwrap();
+    let first = by(["10.75.0.1", "fd75::1"], &["10.75.0.2/24", "fd75::2/64"]);
+    router.set(&first).unwrap();
+    assert_eq!(
+        shown(),
+        "10.75.0.0/24 dev tap1 proto 75 scope link\n\
+         10.9.0.0/16 via 10.75.0.1 dev tap1 proto 75\n\
+         172.18.0.0/16 via 10.75.0.1 dev tap1 proto 75\n\
+         fd00:18::/64 via fd75::1 dev tap1\n\
+         fd75::/64 dev tap1"
+    );
+    let moved = by(
+        ["10.75.3.1", "fd75:3::1"],
+        &["10.75.3.2/24", "fd75:3::2/64"],
+    );
+    router.set(&moved).unwrap();
+    assert_eq!(
+        shown(),
+        "10.75.3.0/24 dev tap1 proto 75 scope link\n\
+         10.9.0.0/16 via 10.75.3.1 dev tap1 proto 75\n\
+         172.18.0.0/16 via 10.75.3.1 dev tap1 proto 75\n\
+         fd00:18::/64 via fd75:3::1 dev tap1\n\
+         fd75:3::/64 dev tap1"
+    );
+    // A killed process leaves what its successor removes.
+    Router::new("tap1").unwrap().retire().unwrap();
+    assert_eq!(shown(), "");
+    assert_eq!(output("ip -o addr show dev tap1"), "");
+    assert!(output("ip -o link show tap1").contains("state DOWN"));
+    Router::new("tap9").unwrap().retire().unwrap();
+}
+
+#[test]
 fn a_changed_address_keeps_the_routes() {
     if !isolated() {
         return;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use dtap_tunnel::HardwareAddress;
 use dtap_tunnel::PeerId;
 use dtap_tunnel::session::{Attachment, Carrier, Tap, tap_ends};
 use ipnet::IpNet;
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) addresses: Addresses,
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) taps: Vec<Tap>,
+    /// By which it is reached instead of the tunnel.
+    pub(crate) nic: Option<HardwareAddress>,
     pub(crate) candidates: BTreeSet<SocketAddr>,
     pub(crate) presence: Presence,
 }

@@ -11,7 +11,7 @@ use dtap_tunnel::session::{Hello, Message, XTABLES_LOCK};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::SessionId;
-use crate::run::{Outcome, Pairing, Request, Welcome};
+use crate::run::{Outcome, Pairing, Plan, Request, Welcome};
 
 pub(crate) struct Conversation {
     pub(crate) id: SessionId,
@@ -97,19 +97,25 @@ impl Conversation {
                 generation,
                 attachments,
                 taps,
+                nic,
             } => {
+                let plan = Plan {
+                    attachments,
+                    taps,
+                    nic,
+                };
                 let Some(client) = client.key else {
                     bail!("a plan came before the pairing");
                 };
                 let Outcome {
                     problems,
                     tap_problems,
+                    nic,
                 } = self
                     .ask(|reply| Request::Plan {
                         client,
                         session: self.id,
-                        attachments,
-                        taps,
+                        plan,
                         reply,
                     })
                     .await??;
@@ -117,6 +123,7 @@ impl Conversation {
                     generation,
                     problems,
                     tap_problems: Some(tap_problems),
+                    nic,
                 });
             }
             Message::Candidates { candidates } => {

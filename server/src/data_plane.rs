@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::client::Client;
 use crate::grounds::Problems;
 use crate::kernel::{self, Kernel};
+use crate::nics::NicProblems;
 use crate::taps::{TapProblems, Taps};
 
 pub(crate) struct DataPlane {
@@ -25,6 +26,14 @@ pub(crate) struct DataPlane {
     kernel: Kernel,
     taps: Taps,
     driving: JoinHandle<io::Result<()>>,
+}
+
+/// What clients want and do not get.
+#[derive(Debug, Default)]
+pub(crate) struct Lacks {
+    pub(crate) networks: Problems,
+    pub(crate) taps: TapProblems,
+    pub(crate) nics: NicProblems,
 }
 
 impl DataPlane {
@@ -51,11 +60,8 @@ impl DataPlane {
     }
 
     /// Brings kernel and tunnel to what these clients want now.
-    pub(crate) async fn set(
-        &mut self,
-        clients: &BTreeMap<PublicKey, Client>,
-    ) -> Result<(Problems, TapProblems)> {
-        let problems = self.kernel.set(clients)?;
+    pub(crate) async fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<Lacks> {
+        let (networks, nics) = self.kernel.set(clients)?;
         let (inner, sources) = (kernel::inner(clients), kernel::sources(clients));
         let allowed: Vec<_> = clients
             .values()
@@ -70,8 +76,11 @@ impl DataPlane {
                 }
             })
             .await;
-        let tap_problems = self.taps.set(&self.driver, clients).await;
-        Ok((problems, tap_problems))
+        Ok(Lacks {
+            networks,
+            taps: self.taps.set(&self.driver, clients).await,
+            nics,
+        })
     }
 
     /// Whether others may undo it without an announcement.

@@ -15,12 +15,14 @@ use ipnet::IpNet;
 
 use crate::client::Client;
 use crate::grounds::{Grounds, Problems};
+use crate::nics::{NicProblems, Nics};
 
 /// The owner of the interface's addresses and routes and of the firewall.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     interface: String,
     router: Router,
+    nics: Nics,
     firewall: Firewall,
 }
 
@@ -29,6 +31,7 @@ impl Kernel {
         Ok(Self {
             interface: interface.to_owned(),
             router: Router::new(interface).context("open the routing socket")?,
+            nics: Nics::default(),
             firewall: Firewall::new(Path::new(XTABLES_LOCK))
                 .context("open the firewall (nf_tables) socket")?,
         })
@@ -36,11 +39,18 @@ impl Kernel {
 
     /// Makes it so; cheap when it is so already. Routes come last, so that no
     /// packet passes before the firewall is up. Returns what could not be
-    /// attached.
-    pub(crate) fn set(&mut self, clients: &BTreeMap<PublicKey, Client>) -> Result<Problems> {
+    /// attached, and who is not reached by a NIC.
+    pub(crate) fn set(
+        &mut self,
+        clients: &BTreeMap<PublicKey, Client>,
+    ) -> Result<(Problems, NicProblems)> {
+        let mut nic_problems = self.nics.borrow(clients);
         let attachments = clients.values().flat_map(|client| &client.attachments);
         let mut grounds = Grounds::take(attachments.clone())?;
-        let firewall = firewall(&self.interface, clients, &grounds);
+        let firewall = FirewallConfig {
+            nics: self.nics.interfaces(),
+            ..firewall(&self.interface, clients, &grounds)
+        };
         self.firewall
             .set(&firewall)
             .context("set the firewall rules")?;
@@ -48,6 +58,7 @@ impl Kernel {
         self.router
             .set(&router)
             .context("set addresses and routes")?;
+        nic_problems.extend(self.nics.route(clients));
         if let Some(obstacle) = self.firewall.obstructed() {
             let reason = format!(
                 "the engine filters by iptables-legacy, and its rules must be left alone: {}",
@@ -65,7 +76,7 @@ impl Kernel {
             let closed = closed.map(|id| (id.clone(), reason.clone()));
             grounds.problems.extend(closed);
         }
-        Ok(grounds.problems)
+        Ok((grounds.problems, nic_problems))
     }
 
     /// Whether what is set may be changed by others without an announcement.
@@ -87,6 +98,7 @@ impl Kernel {
                 ..RouterConfig::default()
             })
         };
+        self.nics.borrow(&BTreeMap::new());
         let footholds = foothold::clear();
         let rules = self.firewall.clear();
         routes.context("clear addresses and routes")?;
@@ -122,12 +134,12 @@ pub(crate) fn sources(clients: &BTreeMap<PublicKey, Client>) -> BTreeMap<Ipv4Add
 }
 
 fn router(clients: &BTreeMap<PublicKey, Client>) -> RouterConfig {
-    let all = || clients.values().map(|client| client.addresses);
+    let prefixes = clients.values().flat_map(|it| it.addresses.prefixes());
+    let tunnelled = clients.values().filter(|it| it.nic.is_none());
     RouterConfig {
-        addresses: all().flat_map(|it| it.interface()).collect(),
+        addresses: tunnelled.flat_map(|it| it.addresses.interface()).collect(),
         mtu: MTU.into(),
-        routes: BTreeSet::new(),
-        blackholes: all().flat_map(|it| it.prefixes()).collect(),
+        blackholes: prefixes.collect(),
         ..RouterConfig::default()
     }
 }

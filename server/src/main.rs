@@ -21,6 +21,7 @@ mod data_plane;
 mod grounds;
 mod kernel;
 mod leg;
+mod nics;
 mod run;
 mod socket;
 mod store;

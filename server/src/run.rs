@@ -26,7 +26,7 @@ use crate::conversation::Conversation;
 use crate::data_plane::DataPlane;
 use crate::socket;
 use crate::store::Store;
-pub(crate) use requests::{Outcome, Pairing, Request, Welcome};
+pub(crate) use requests::{Outcome, Pairing, Plan, Request, Welcome};
 
 pub(crate) struct Server {
     store: Store,

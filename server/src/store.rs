@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use dtap_tunnel::HardwareAddress;
 use dtap_tunnel::session::{Attachment, Tap};
 use dtap_tunnel::{PrivateKey, PublicKey};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub(crate) struct Known {
     pub(crate) attachments: Vec<Attachment>,
     #[serde(default)]
     pub(crate) taps: Vec<Tap>,
+    #[serde(default)]
+    pub(crate) nic: Option<HardwareAddress>,
 }
 
 const KEY: &str = "key";
@@ -142,13 +145,15 @@ mod tests {
         let known = Known {
             number: 9,
             paired: true,
-            taps: Vec::new(),
-            attachments: Vec::new(),
+            nic: Some(HardwareAddress([2; 6])),
+            ..Known::default()
         };
         store.state.clients.insert(client, known);
         store.save().unwrap();
         let again = Store::open(directory.path()).unwrap();
-        assert_eq!(again.state.clients[&client].number, 9);
+        let known = &again.state.clients[&client];
+        assert_eq!(known.number, 9);
+        assert_eq!(known.nic, Some(HardwareAddress([2; 6])));
     }
 
     #[test]

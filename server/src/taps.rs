@@ -49,7 +49,10 @@ impl Taps {
             let taps = client.taps.iter();
             taps.map(move |tap| (*key, client, tap))
         });
-        let wanted: Vec<_> = wanted.collect();
+        let ways: BTreeSet<_> = clients.values().filter_map(|it| it.nic).collect();
+        let is_way =
+            |tap: &Tap| matches!(tap.carrier, Carrier::Nic { address } if ways.contains(&address));
+        let (taken, wanted): (Vec<_>, Vec<_>) = wanted.partition(|(_, _, tap)| is_way(tap));
         let names: BTreeSet<_> = wanted
             .iter()
             .map(|(key, _, tap)| (*key, tap.carrier.clone()))
@@ -58,7 +61,11 @@ impl Taps {
         for name in unwanted.cloned().collect::<Vec<_>>() {
             self.withdraw(driver, &name).await;
         }
-        let mut problems = TapProblems::new();
+        let taken = taken.into_iter().map(|(key, _, tap)| {
+            let reason = "packets are routed by this NIC, and each has one use: install one more";
+            ((key, tap.id.clone()), reason.to_owned())
+        });
+        let mut problems: TapProblems = taken.collect();
         for (key, client, tap) in wanted {
             if let Err(error) = self.stand(driver, key, client, tap).await {
                 self.withdraw(driver, &(key, tap.carrier.clone())).await;

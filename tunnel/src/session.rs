@@ -27,7 +27,7 @@ mod version;
 
 pub use attachment::{Access, Attachment, Hop, Problem, SiblingKind};
 pub use frame::{Datagrams, Decoder, Frame, FrameError, HEADER, encode_datagram, encode_message};
-pub use message::{Message, Paired};
+pub use message::{Message, NicOutcome, Paired};
 pub use queue::Queue;
 pub use tap::{Carrier, Tap, tap_ends};
 pub use version::{Hello, PROTOCOL, Protocol, VersionError, XTABLES_LOCK};

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use dtap_net::device::MTU;
 use dtap_net::session::Session;
 use dtap_tunnel::session::{Message, Paired};
 use dtap_tunnel::{PathPolicy, PeerId, PrivateKey};
@@ -19,13 +18,13 @@ use super::outlook::Patience;
 use super::taps::Taps;
 use super::view::View;
 use super::{direct, server};
-use crate::config::Settings;
+use crate::config::{Settings, Way};
 use crate::docker::{Choice, Endpoint, Engine, Network, Presence, Target};
 use crate::engines::Source;
-use crate::host;
 use crate::plan::{self, Input, Memory, Reach};
 use crate::state_dir::Keys;
-use crate::tap::Wish;
+use crate::tap::{self, Nic, Wish};
+use crate::{borrowed, host};
 
 pub(crate) struct Connection {
     pub(super) source: Source,
@@ -97,7 +96,7 @@ impl Connection {
     ) -> Self {
         Self {
             leg: Leg::default(),
-            taps: Taps::new(&source.name(), shared.taps.clone()),
+            taps: Taps::new(&source.name(), shared.taps.clone(), shared.settings.clone()),
             source,
             aim: None,
             settings: shared.settings.clone(),
@@ -178,8 +177,18 @@ impl Connection {
         {
             tracing::warn!("the server that is of no use here may stay: {error:#}");
         }
-        match self.link.take() {
-            Some(link) => link.close().await,
+        self.close_link().await
+    }
+
+    /// Undoes everything on this host.
+    pub(super) async fn close_link(&mut self) -> Result<()> {
+        let Some(link) = self.link.take() else {
+            return Ok(());
+        };
+        let nic = link.nic.clone();
+        link.close().await?;
+        match nic {
+            Some(nic) => borrowed::give_back(&self.settings.state_dir, &nic.interface),
             None => Ok(()),
         }
     }
@@ -188,7 +197,10 @@ impl Connection {
         let aim = self.aim.as_ref().context("find the engine")?;
         let link = match self.link.take().filter(Link::is_open) {
             Some(link) => link,
-            None => Link::open(&aim.key)?,
+            None => {
+                let nic = nic(&self.settings)?;
+                Link::open(&aim.key, nic)?
+            }
         };
         Ok(self.link.insert(link))
     }
@@ -243,7 +255,10 @@ impl Connection {
         Input {
             claims: others.claims(),
             filters: self.settings.filters.clone(),
-            reach: Reach::Tunnel,
+            reach: match self.settings.way {
+                Way::Tunnel => Reach::Tunnel,
+                Way::Nic => Reach::Nic,
+            },
             maps: self.settings.maps.clone(),
             memory: self.memory.clone(),
             alone: !self.claims.are_shared(),
@@ -275,13 +290,14 @@ impl Connection {
     fn show(&self, paired: &Paired, version: String, peer: PeerId) {
         let Some(link) = &self.link else { return };
         self.view.send_modify(|view| {
-            view.tunnel = Some((link.driver.clone(), peer));
-            view.status.mode = Some("tunnel".to_owned());
+            let is_tunnel = link.nic.is_none();
+            view.tunnel = is_tunnel.then(|| (link.driver.clone(), peer));
+            view.status.mode = Some(if is_tunnel { "tunnel" } else { "tap" }.to_owned());
             view.status.interface = Some(link.interface.clone());
             view.status.server_version = Some(version);
             view.status.host_address = first_v4(&paired.host);
             view.status.server_address = first_v4(&paired.server);
-            view.status.mtu = Some(MTU);
+            view.status.mtu = Some(link.mtu());
         });
     }
 }
@@ -336,6 +352,18 @@ async fn candidates(target: &Target, paired: &Paired) -> Vec<SocketAddr> {
         candidates.extend(addresses.filter(|address| !address.ip().is_loopback()));
     }
     candidates
+}
+
+/// That packets are to go by, if any.
+fn nic(settings: &Settings) -> Result<Option<Nic>> {
+    if settings.way == Way::Tunnel {
+        return Ok(None);
+    }
+    let nic = tap::nics(&settings.root)?.into_iter().next();
+    if let Some(nic) = &nic {
+        borrowed::take(&settings.state_dir, &nic.interface)?;
+    }
+    Ok(nic)
 }
 
 fn first_v4(addresses: &[IpAddr]) -> Option<IpAddr> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use dtap_net::router::RouteWatch;
 use dtap_tunnel::Path;
-use dtap_tunnel::session::{Message, Problem};
+use dtap_tunnel::session::{Message, NicOutcome, Problem};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
@@ -251,6 +251,7 @@ impl Connection {
             generation: follower.generation,
             attachments: plan.attachments.clone(),
             taps,
+            nic: link.nic.as_ref().map(|it| it.address),
         });
         link.set(paired, &plan, endpoint, &others, &self.taps)
             .await?;
@@ -295,7 +296,9 @@ impl Connection {
                 generation,
                 problems,
                 tap_problems,
+                nic,
             } => {
+                self.hear_of_nic(nic)?;
                 if generation == follower.generation {
                     follower.refuse(problems);
                     if let Some(link) = &self.link {
@@ -325,6 +328,17 @@ impl Connection {
         Ok(())
     }
 
+    fn hear_of_nic(&self, outcome: Option<NicOutcome>) -> Result<()> {
+        let wanted = self.link.as_ref().and_then(|link| link.nic.as_ref());
+        match (wanted, outcome) {
+            (None, _) | (Some(_), Some(NicOutcome::Used)) => Ok(()),
+            (Some(_), Some(NicOutcome::Failed { reason })) => bail!("use HyperKit's NIC: {reason}"),
+            (Some(_), None) => {
+                bail!("use HyperKit's NIC: the server is older than this client and knows none")
+            }
+        }
+    }
+
     /// The first plan is in force; connected when the keys are agreed, too.
     async fn connected(&self, follower: &Follower) -> Result<()> {
         let link = self.link.as_ref().context("open the tunnel")?;
@@ -345,7 +359,9 @@ impl Connection {
             view.status.state = State::Connected;
             view.status.reason = None;
             view.status.absent = false;
-            set_path(&mut view.status, status.path);
+            if link.nic.is_none() {
+                set_path(&mut view.status, status.path);
+            }
         });
         Ok(())
     }
@@ -358,8 +374,10 @@ impl Connection {
         if path != follower.path {
             follower.path = path;
             follower.pace.wake_within(BURST);
-            self.view
-                .send_modify(|view| set_path(&mut view.status, path));
+            if link.nic.is_none() {
+                self.view
+                    .send_modify(|view| set_path(&mut view.status, path));
+            }
         }
         Ok(())
     }

@@ -12,18 +12,22 @@ use dtap_net::udp::Udp;
 use dtap_tunnel::session::Paired;
 use dtap_tunnel::{Path, PathPolicy, PeerConfig, PeerId, PrivateKey, PublicKey, Tunnel};
 use ipnet::IpNet;
+use nix::net::if_::if_nametoindex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::claims::Others;
 use super::taps::Taps;
 use crate::plan::Plan;
+use crate::tap::Nic;
 
 /// Lives as long as the connection, over all its sessions: routes stay while
 /// the engine restarts.
 pub(super) struct Link {
     pub(super) driver: Driver,
+    /// By which packets go: the tunnel's, or this end of the NIC.
     pub(super) interface: String,
+    pub(super) nic: Option<Nic>,
     pub(super) port: u16,
     pub(super) public_key: PublicKey,
     router: Router,
@@ -45,13 +49,18 @@ struct Run {
 }
 
 impl Link {
-    pub(super) fn open(key: &PrivateKey) -> Result<Self> {
+    /// A tunnel with this key; where there is a NIC of the VM, packets go by that, and by the tunnel only what belongs to
+    /// taps.
+    pub(super) fn open(key: &PrivateKey, nic: Option<Nic>) -> Result<Self> {
         let thread = PacketThread::start().context("start the thread that moves packets")?;
         let context = thread.runtime().enter();
         let device = Device::create(MTU).context(
             "create the tunnel interface (on Linux this needs /dev/net/tun: `modprobe tun`)",
         )?;
-        let interface = device.name().to_owned();
+        let interface = match &nic {
+            Some(nic) => nic.interface.clone(),
+            None => device.name().to_owned(),
+        };
         let router = Router::new(&interface).context("open the routing socket")?;
         let udp = Udp::bind(0).context("bind a UDP port")?;
         let port = udp.port();
@@ -60,6 +69,7 @@ impl Link {
         Ok(Self {
             driver,
             interface,
+            nic,
             port,
             public_key: key.public(),
             router,
@@ -160,16 +170,31 @@ impl Link {
             let prefix = prefixes().find(|prefix| prefix.contains(address))?;
             IpNet::new(*address, prefix.prefix_len()).ok()
         });
+        let next_hops = self.nic.iter().flat_map(|_| &paired.server);
         let config = RouterConfig {
             addresses: addresses.collect(),
-            mtu: MTU.into(),
+            mtu: self.mtu().into(),
+            is_ethernet: self.nic.is_some(),
+            next_hops: next_hops.copied().collect(),
             routes: plan.routes.difference(&taps.subnets()).copied().collect(),
             heir_of: taps.interfaces(),
             ..RouterConfig::default()
         };
-        self.router
-            .set(&config)
-            .context("set addresses and routes of this host")
+        self.router.set(&config).with_context(|| match &self.nic {
+            Some(_) if if_nametoindex(self.interface.as_str()).is_err() => {
+                "use HyperKit's network interface, which is there once Docker was restarted"
+                    .to_owned()
+            }
+            Some(_) | None => "set addresses and routes of this host".to_owned(),
+        })
+    }
+
+    /// Bytes of the largest packet.
+    pub(super) const fn mtu(&self) -> u16 {
+        match self.nic {
+            Some(_) => ETHERNET_MTU,
+            None => MTU,
+        }
     }
 
     /// Nothing is routed to the engine until the next plan.
@@ -192,7 +217,11 @@ impl Link {
 
     /// Undoes everything; the interface goes with the driver's last handle.
     pub(super) async fn close(mut self) -> Result<()> {
-        let cleared = self.router.clear().context("clear addresses and routes");
+        let cleared = match &self.nic {
+            Some(_) => self.router.retire(),
+            None => self.router.clear(),
+        };
+        let cleared = cleared.context("clear addresses and routes");
         self.driving.abort();
         // Aborted or ended before: either way the interface is gone now.
         let _ = self.driving.await;
@@ -209,6 +238,9 @@ impl Link {
             .context("reach the tunnel: its interface is gone")
     }
 }
+
+/// That of HyperKit's end, in bytes.
+const ETHERNET_MTU: u16 = 1500;
 
 /// Mapped subnets by their own prefixes, too: whoever answers there may be a
 /// container. But not around the live endpoint, which was there before: no

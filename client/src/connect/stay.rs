@@ -162,10 +162,7 @@ impl Connection {
         if let Some(link) = &self.link {
             self.taps.clear(&link.driver).await;
         }
-        let closed = match self.link.take() {
-            Some(link) => link.close().await,
-            None => Ok(()),
-        };
+        let closed = self.close_link().await;
         self.claims.leave();
         self.aim = None;
         closed

@@ -5,15 +5,17 @@ mod host_tap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use dtap_net::driver::Driver;
-use dtap_net::router::Router;
 use dtap_tunnel::session::{Carrier, Paired, Problem, Tap};
 use dtap_tunnel::{HardwareAddress, PeerId};
 use ipnet::{IpNet, Ipv6Net};
 use tokio::sync::watch;
 
 use super::link::Link;
+use crate::borrowed;
+use crate::config::Settings;
 use crate::docker::Network;
 use crate::plan::{self, Input, Plan, Reachability};
 use crate::status::{self, TapState};
@@ -27,6 +29,7 @@ pub(super) type Probing = Pin<Box<dyn Future<Output = Probed> + Send>>;
 /// Those of one connection.
 pub(super) struct Taps {
     connection: String,
+    settings: Arc<Settings>,
     wishes: watch::Receiver<Vec<Wish>>,
     standing: BTreeMap<String, HostTap>,
     /// Why wishes that have no end of their own have none, by the network's name.
@@ -34,8 +37,9 @@ pub(super) struct Taps {
     /// Networks this host has been in: they may come back.
     known: BTreeSet<String>,
     next_number: u16,
-    /// NICs that the server could not use.
+    /// NICs that the server could not use, as that peer.
     lost: BTreeSet<HardwareAddress>,
+    peer: Option<PeerId>,
 }
 
 /// Why there is nothing.
@@ -47,8 +51,13 @@ struct Obstacle {
 }
 
 impl Taps {
-    pub(super) fn new(connection: &str, wishes: watch::Receiver<Vec<Wish>>) -> Self {
+    pub(super) fn new(
+        connection: &str,
+        wishes: watch::Receiver<Vec<Wish>>,
+        settings: Arc<Settings>,
+    ) -> Self {
         Self {
+            settings,
             connection: connection.to_owned(),
             wishes,
             standing: BTreeMap::new(),
@@ -56,6 +65,7 @@ impl Taps {
             known: BTreeSet::new(),
             next_number: 0,
             lost: BTreeSet::new(),
+            peer: None,
         }
     }
 
@@ -78,6 +88,9 @@ impl Taps {
             let network = &wish.network.network;
             wish.network.is(&self.connection, network)
         });
+        if self.peer.replace(peer) != Some(peer) {
+            self.lost.clear();
+        }
         self.unfulfilled.clear();
         let mut wanted = BTreeSet::new();
         for wish in wishes.collect::<Vec<_>>() {
@@ -95,7 +108,7 @@ impl Taps {
         }
         let gone = self.standing.extract_if(.., |id, _| !wanted.contains(id));
         for (_, tap) in gone.collect::<Vec<_>>() {
-            tap.remove(&link.driver).await;
+            self.remove(tap, &link.driver).await;
         }
         self.standing
             .values()
@@ -148,7 +161,7 @@ impl Taps {
             .is_some_and(|it| it.serves(wish, peer));
         if !is_there {
             if let Some(old) = self.standing.remove(&network.id) {
-                old.remove(&link.driver).await;
+                self.remove(old, &link.driver).await;
             }
             let tap = self.open(wish, network, link, peer, tunnel).await;
             let tap = tap.map_err(|error| (TapState::Waiting, error.to_string()))?;
@@ -169,7 +182,9 @@ impl Taps {
         peer: PeerId,
         tunnel: Ipv6Net,
     ) -> io::Result<HostTap> {
-        if let Some(nic) = self.choose_nic(wish)? {
+        if let Some(nic) = self.choose_nic(wish, &link.interface)? {
+            let directory = &self.settings.state_dir;
+            borrowed::take(directory, &nic.interface).map_err(io::Error::other)?;
             return HostTap::by_nic(wish, network, &nic);
         }
         let number = self.next_number;
@@ -177,16 +192,18 @@ impl Taps {
         HostTap::by_tunnel(wish, network, link, peer, tunnel, number).await
     }
 
-    /// The NIC that carries it; none if the tunnel is to.
-    fn choose_nic(&self, wish: &Wish) -> io::Result<Option<Nic>> {
+    /// The NIC that carries it, another than the connection's own; none if the tunnel is to.
+    fn choose_nic(&self, wish: &Wish, own: &str) -> io::Result<Option<Nic>> {
         if wish.carrier == CarrierChoice::Tunnel {
             return Ok(None);
         }
-        let nics = tap::nics().map_err(io::Error::other)?;
+        let nics = tap::all_nics(&self.settings.root).map_err(io::Error::other)?;
         let is_used = |nic: &Nic| {
-            self.standing
-                .values()
-                .any(|it| it.nic() == Some(nic.address))
+            nic.interface == own
+                || self
+                    .standing
+                    .values()
+                    .any(|it| it.nic() == Some(nic.address))
         };
         let is_usable = |nic: &&Nic| {
             let is_lost = wish.carrier == CarrierChoice::Auto && self.lost.contains(&nic.address);
@@ -236,7 +253,7 @@ impl Taps {
             };
             self.unfulfilled
                 .insert(tap.network_name().to_owned(), obstacle);
-            tap.remove(driver).await;
+            self.remove(tap, driver).await;
         }
     }
 
@@ -297,29 +314,22 @@ impl Taps {
         states
     }
 
+    async fn remove(&self, tap: HostTap, driver: &Driver) {
+        let interface = tap.nic().map(|_| tap.interface.clone());
+        tap.remove(driver).await;
+        if let Some(interface) = interface
+            && let Err(error) = borrowed::give_back(&self.settings.state_dir, &interface)
+        {
+            tracing::warn!("{error:#}");
+        }
+    }
+
     /// Leaves all networks.
     pub(super) async fn clear(&mut self, driver: &Driver) {
         for (_, tap) in std::mem::take(&mut self.standing) {
-            tap.remove(driver).await;
+            self.remove(tap, driver).await;
         }
         self.unfulfilled.clear();
-    }
-}
-
-/// Makes the NICs what they were before a killed client.
-pub(super) fn sweep() {
-    let nics = tap::nics().unwrap_or_else(|error| {
-        tracing::debug!("no NICs of HyperKit's: {error:#}");
-        Vec::new()
-    });
-    for nic in nics.iter().filter(|it| it.is_there()) {
-        let retired = Router::new(&nic.interface).and_then(|mut it| it.retire());
-        if let Err(error) = retired {
-            tracing::warn!(
-                nic.interface,
-                "cannot undo what a killed client left: {error}"
-            );
-        }
     }
 }
 

@@ -29,6 +29,6 @@ pub(super) fn obstacle(network: &Network, subnet: IpNet, reach: Reach) -> Option
         Reach::Direct if is_bare(network, subnet) => Some(format!(
             "{subnet} has no address on its bridge: this host itself has no way to its containers"
         )),
-        Reach::Direct | Reach::Tunnel => None,
+        Reach::Direct | Reach::Tunnel | Reach::Nic => None,
     }
 }

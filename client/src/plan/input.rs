@@ -62,6 +62,8 @@ impl Leg {
 pub enum Reach {
     #[default]
     Tunnel,
+    /// By a NIC of the engine's machine, in which nothing is translated.
+    Nic,
     /// The engine shares this host's network namespace: nothing is to be attached or routed.
     Direct,
 }

@@ -58,6 +58,11 @@ impl Maps {
         Ok(maps)
     }
 
+    /// Whether nothing is to be mapped.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pairs.is_empty() && !self.auto
+    }
+
     /// What the user wants this subnet to be reached under.
     pub(crate) fn explicit(&self, subnet: IpNet) -> Option<IpNet> {
         let (_, mapped) = self

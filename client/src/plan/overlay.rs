@@ -23,8 +23,14 @@ pub(super) fn subnets(input: &Input, network: &Network) -> Result<Vec<IpNet>, St
             "it carries published ports only: they answer at the server's address".to_owned(),
         );
     }
-    if input.reach == Reach::Direct {
-        return Err("overlay: this host itself has no way to its containers".to_owned());
+    match input.reach {
+        Reach::Direct => {
+            return Err("overlay: this host itself has no way to its containers".to_owned());
+        }
+        Reach::Nic => {
+            return Err("overlay: only the tunnel leads there (--mode tunnel)".to_owned());
+        }
+        Reach::Tunnel => {}
     }
     let prefixes = network.subnets.iter().map(|it| it.prefix);
     // The engine gives neither the leg nor a container's exit an IPv6 address that could be relied on.

@@ -42,7 +42,7 @@ pub(super) fn obstacle(network: &Network, reach: Reach) -> Option<String> {
             "{}: this host itself has no way to its containers",
             network.driver
         )),
-        Reach::Tunnel => isolation(network),
+        Reach::Tunnel | Reach::Nic => isolation(network),
     }
 }
 

@@ -58,7 +58,9 @@ impl Tree {
     }
 
     fn root(&self) -> Root {
-        Root(Some(self.path("")))
+        Root {
+            directory: Some(self.path("")),
+        }
     }
 
     fn location(&self) -> Option<Location> {

@@ -13,6 +13,7 @@
 //!
 //! The kernel asks these tables and those of nf_tables alike: what one of them drops is gone, whichever the engine uses.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -51,15 +52,21 @@ pub(super) fn filter(lock: &Path, has_other: impl Fn() -> bool) -> Filter {
     }
 }
 
-/// Lets `interface` through where it may not get. Costs one look at each table while that is so already.
-pub(super) fn set(interface: &str, lock: &Path, has_other: impl Fn() -> bool) -> Filter {
+/// Lets these interfaces through where they may not get, and of `nics` no others. Costs one look at each table while that
+/// is so already.
+pub(super) fn set(
+    interfaces: &BTreeSet<&str>,
+    nics: &BTreeSet<String>,
+    lock: &Path,
+    has_other: impl Fn() -> bool,
+) -> Filter {
     let tables = match look(lock) {
         Ok(tables) if tables.is_empty() => return Filter::Elsewhere,
         Ok(tables) => tables,
         Err(left_alone) => return left_alone.filter(has_other),
     };
     let drops = tables.iter().any(plan::drops);
-    let plan = |table: &mut Table| plan::set(table, interface);
+    let plan = |table: &mut Table| plan::set(table, interfaces, nics);
     let mut tables = tables.into_iter();
     match tables.try_for_each(|table| change(table, lock, plan)) {
         Ok(()) => Filter::Writable,
@@ -120,16 +127,16 @@ fn tables() -> io::Result<Vec<Table>> {
     Ok(tables)
 }
 
-/// Removes our accepts, whatever interface they were for and however the engine filters now.
+/// Removes our accepts, whatever interface or which of these NICs they were for and however the engine filters now.
 ///
 /// # Errors
 /// There are some, and they cannot be removed. A table that is not understood has none.
-pub(super) fn clear(lock: &Path) -> io::Result<()> {
+pub(super) fn clear(nics: &BTreeSet<String>, lock: &Path) -> io::Result<()> {
     let families = [Family::V4, Family::V6].into_iter();
     let cleared = families
         .filter(|family| kernel::exists(*family))
         .map(|family| match read(family) {
-            Ok((_, table)) => change(table, lock, plan::clear),
+            Ok((_, table)) => change(table, lock, |table| plan::clear(table, nics)),
             Err(error) => {
                 tracing::debug!(?family, %error, "legacy table left alone");
                 Ok(())

@@ -78,7 +78,7 @@ pub(super) enum Change {
 pub(super) fn set(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
     let mut changes = table(snapshot, config);
     changes.extend(handovers(snapshot, config));
-    changes.extend(accepts(snapshot, &config.interface));
+    changes.extend(accepts(snapshot, &config.ways()));
     changes
 }
 
@@ -159,7 +159,7 @@ impl Hook {
 
 fn table(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
     let wanted = elements(config);
-    let ruleset = Ruleset::new(&config.interface);
+    let ruleset = Ruleset::new(&config.ways());
     if !has_sets(snapshot) || !is_intact(snapshot, &ruleset) {
         return vec![Change::ReplaceTable(ruleset, wanted)];
     }
@@ -282,11 +282,11 @@ fn has_rules(snapshot: &Snapshot, id: &ChainId, wanted: &ruleset::Chain) -> bool
 /// Each accept exactly once in each chain that needs it, and nowhere else. A place below the head
 /// is left alone: whoever inserts above it may have a reason, and two programs that both insist on
 /// the head would never rest. But see [`loses_head`].
-fn accepts(snapshot: &Snapshot, interface: &str) -> Vec<Change> {
-    let wanted = [Direction::Out, Direction::In].map(|direction| {
-        let rule = ruleset::accept(direction, interface);
-        (expression::lower(&rule), rule)
+fn accepts(snapshot: &Snapshot, ways: &BTreeSet<&str>) -> Vec<Change> {
+    let rules = ways.iter().flat_map(|interface| {
+        [Direction::Out, Direction::In].map(|direction| ruleset::accept(direction, interface))
     });
+    let wanted: Vec<_> = rules.map(|rule| (expression::lower(&rule), rule)).collect();
     let targets = targets(snapshot);
     let mut found = BTreeSet::new();
     let mut headed_by_others = BTreeSet::new();

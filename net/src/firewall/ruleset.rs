@@ -1,5 +1,6 @@
 //! Our table as data, and as the text `nft list table inet dtap` prints.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 mod handover;
@@ -166,13 +167,14 @@ pub(super) struct Ruleset {
 }
 
 impl Ruleset {
-    /// The table for one tunnel interface.
+    /// The table for these ways that hosts come in by.
     ///
     /// Docker's raw chain (priority −300) drops whatever is addressed to a container and does not
     /// come from its own bridge. It sees the flipped destination; conntrack (−200), DNAT and
     /// routing see the true one again.
-    pub(super) fn new(interface: &str) -> Self {
-        let flip = Rules::from(interface).flip();
+    pub(super) fn new(ways: &BTreeSet<&str>) -> Self {
+        let rules = Rules::from(ways);
+        let flip = rules.flip();
         Self {
             family: TableFamily::Inet,
             chains: vec![
@@ -219,7 +221,7 @@ impl Ruleset {
                     device: None,
                     priority: -10,
                     priority_name: "filter - 10",
-                    rules: Rules::from(interface).forward(),
+                    rules: rules.forward(),
                 },
                 Chain {
                     name: "postrouting".to_owned(),
@@ -228,7 +230,7 @@ impl Ruleset {
                     device: None,
                     priority: 90,
                     priority_name: "srcnat - 10",
-                    rules: Rules::from(interface).postrouting(),
+                    rules: rules.postrouting(),
                 },
             ],
         }
@@ -278,87 +280,88 @@ fn accepts(tunnel: &Statement, matches: [Statement; 2]) -> [Vec<Statement>; 2] {
 }
 
 struct Rules {
-    from_tunnel: Statement,
-    to_tunnel: Statement,
+    /// By each way that hosts come in by.
+    from_tunnel: Vec<Statement>,
+    to_tunnel: Vec<Statement>,
 }
 
-impl From<&str> for Rules {
-    fn from(interface: &str) -> Self {
+impl From<&BTreeSet<&str>> for Rules {
+    fn from(ways: &BTreeSet<&str>) -> Self {
+        let by = |direction| {
+            let ways = ways.iter();
+            ways.map(move |it| Statement::Interface(direction, (*it).to_owned()))
+        };
         Self {
-            from_tunnel: Statement::Interface(Direction::In, interface.to_owned()),
-            to_tunnel: Statement::Interface(Direction::Out, interface.to_owned()),
+            from_tunnel: by(Direction::In).collect(),
+            to_tunnel: by(Direction::Out).collect(),
         }
     }
 }
 
 impl Rules {
     fn flip(&self) -> Vec<Vec<Statement>> {
-        FAMILIES
-            .map(|family| vec![self.from_tunnel.clone(), Statement::FlipDestination(family)])
-            .into()
+        let flip = |from: &Statement| {
+            FAMILIES.map(|family| vec![from.clone(), Statement::FlipDestination(family)])
+        };
+        self.from_tunnel.iter().flat_map(flip).collect()
     }
 
     /// A drop is final whatever other tables say, an accept here is only an opinion. What comes
     /// from the tunnel is decided first, so that one client never reaches another.
     fn forward(&self) -> Vec<Vec<Statement>> {
-        let attached = |tunnel: &Statement, bridge| {
-            FAMILIES.map(|family| {
-                vec![
-                    tunnel.clone(),
-                    Statement::Attached(family, bridge),
-                    Statement::Accept,
-                ]
-            })
-        };
-        let excluded = |tunnel: &Statement, direction| {
-            FAMILIES.map(|family| {
-                vec![
-                    tunnel.clone(),
-                    Statement::Excluded(family, direction),
-                    Statement::Drop,
-                ]
-            })
-        };
-        let mut rules = Vec::new();
-        rules.extend(excluded(&self.from_tunnel, Direction::Out));
-        rules.extend(attached(&self.from_tunnel, Direction::Out));
-        rules.extend(accepts(&self.from_tunnel, FAMILIES.map(Statement::Outward)));
-        rules.push(vec![self.from_tunnel.clone(), Statement::Drop]);
-        rules.extend(excluded(&self.to_tunnel, Direction::In));
-        rules.extend(attached(&self.to_tunnel, Direction::In));
-        rules.extend(accepts(&self.to_tunnel, FAMILIES.map(Statement::Caller)));
-        rules.push(vec![
-            self.to_tunnel.clone(),
-            Statement::Established,
-            Statement::Accept,
-        ]);
-        rules.push(vec![self.to_tunnel.clone(), Statement::Drop]);
+        let from_tunnel = self.from_tunnel.iter().flat_map(from);
+        let to_tunnel = self.to_tunnel.iter().flat_map(to);
         let by_footholds = [Direction::In, Direction::Out].map(by_footholds);
         let by_footholds = by_footholds.into_iter().flatten();
-        rules.extend(by_footholds.map(|it| vec![it, Statement::Drop]));
-        rules
+        from_tunnel
+            .chain(to_tunnel)
+            .chain(by_footholds.map(|it| vec![it, Statement::Drop]))
+            .collect()
     }
 
     fn postrouting(&self) -> Vec<Vec<Statement>> {
         let keep =
-            FAMILIES.map(|family| vec![self.to_tunnel.clone(), Statement::KeepSource(family)]);
-        let masquerade = FAMILIES.map(|family| {
-            vec![
-                self.from_tunnel.clone(),
-                Statement::NeedsMasquerade(family),
-                Statement::Masquerade,
-            ]
-        });
-        let by_foothold = vec![
-            self.from_tunnel.clone(),
-            Statement::ByFoothold(Direction::Out),
-            Statement::Masquerade,
-        ];
-        keep.into_iter()
-            .chain(masquerade)
-            .chain([by_foothold])
-            .collect()
+            |to: &Statement| FAMILIES.map(|family| vec![to.clone(), Statement::KeepSource(family)]);
+        let masquerade = |from: &Statement| {
+            let [v4, v6] = FAMILIES.map(Statement::NeedsMasquerade);
+            [v4, v6, Statement::ByFoothold(Direction::Out)]
+                .map(|it| vec![from.clone(), it, Statement::Masquerade])
+        };
+        let keep = self.to_tunnel.iter().flat_map(keep);
+        let masquerade = self.from_tunnel.iter().flat_map(masquerade);
+        keep.chain(masquerade).collect()
     }
+}
+
+fn from(tunnel: &Statement) -> Vec<Vec<Statement>> {
+    let mut rules = excluded(tunnel, Direction::Out).to_vec();
+    rules.extend(accepts(tunnel, attached(Direction::Out)));
+    rules.extend(accepts(tunnel, FAMILIES.map(Statement::Outward)));
+    rules.push(vec![tunnel.clone(), Statement::Drop]);
+    rules
+}
+
+fn to(tunnel: &Statement) -> Vec<Vec<Statement>> {
+    let mut rules = excluded(tunnel, Direction::In).to_vec();
+    rules.extend(accepts(tunnel, attached(Direction::In)));
+    rules.extend(accepts(tunnel, FAMILIES.map(Statement::Caller)));
+    for verdict in [
+        vec![Statement::Established, Statement::Accept],
+        vec![Statement::Drop],
+    ] {
+        rules.push([vec![tunnel.clone()], verdict].concat());
+    }
+    rules
+}
+
+fn attached(bridge: Direction) -> [Statement; 2] {
+    FAMILIES.map(|family| Statement::Attached(family, bridge))
+}
+
+fn excluded(tunnel: &Statement, container: Direction) -> [Vec<Statement>; 2] {
+    FAMILIES
+        .map(|family| Statement::Excluded(family, container))
+        .map(|it| vec![tunnel.clone(), it, Statement::Drop])
 }
 
 pub(super) const TABLE: &str = "dtap";
@@ -371,7 +374,10 @@ mod tests {
     /// The same text that `nft` lists once the table is in the kernel: see the crate's tests.
     #[test]
     fn the_table_is_the_documented_one() {
-        assert_eq!(Ruleset::new("dtap0").to_string(), include_str!("table.nft"));
+        assert_eq!(
+            Ruleset::new(&["dtap0"].into()).to_string(),
+            include_str!("table.nft")
+        );
     }
 
     #[test]

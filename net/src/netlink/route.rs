@@ -72,7 +72,7 @@ impl Owner {
 
 impl Entry {
     pub(crate) fn is_ours_by(&self, index: u32) -> bool {
-        self.owner == Some(Owner::Router) && self.target == Target::Interface(index)
+        self.owner == Some(Owner::Router) && self.target.interface() == Some(index)
     }
 }
 
@@ -120,16 +120,6 @@ impl fmt::Display for Target {
             Self::Reject => f.write_str("that rejects its packets"),
         }
     }
-}
-
-/// Takes an interface down.
-pub(crate) fn take_down(socket: &mut Socket, index: u32) -> io::Result<()> {
-    let header = Ifinfomsg {
-        ifi_index: index as i32,
-        ifi_change: libc::IFF_UP as u32,
-        ..Default::default()
-    };
-    socket.execute(&rt_link::Request::new().op_setlink_do(&header))
 }
 
 /// Brings a link up, with this MTU in bytes and a longer queue, if it is not so already.

@@ -13,6 +13,7 @@ use nix::sys::socket::SockProtocol;
 
 use super::{Failures, Route, RouterConfig, missing};
 use crate::announcements::Announcements;
+use crate::netlink::link;
 use crate::netlink::route::{self as kernel, Entry, Own, Owner, Target};
 use crate::netlink::{Socket, subscribe};
 
@@ -53,7 +54,7 @@ impl Router {
         failures.note("bring up", &self.interface, link);
         let config = &possible(&self.interface, config);
         set_addresses(&mut socket, index, &config.addresses, &mut failures)?;
-        let wanted = config.all_routes();
+        let wanted = wanted(index, config);
         let entries = kernel::entries(&mut socket)?;
         self.add_blackholes(&mut socket, &entries, &config.blackholes, &mut failures);
         let heir_of = config.heir_of.iter();
@@ -86,7 +87,7 @@ impl Router {
                 &mut socket,
                 index,
                 &entries,
-                &BTreeSet::new(),
+                &BTreeMap::new(),
                 &mut failures,
             );
             set_addresses(&mut socket, index, &BTreeSet::new(), &mut failures)?;
@@ -95,22 +96,20 @@ impl Router {
         failures.into_result()
     }
 
-    /// As [`clear`](Self::clear), and takes the interface down: for one that is not ours.
+    /// As [`clear`](Self::clear), and takes the interface down if it exists: for one that goes on without us.
     ///
     /// # Errors
     /// As [`clear`](Self::clear).
     pub fn retire(&mut self) -> io::Result<()> {
-        let cleared = self.clear();
-        let Ok(index) = if_nametoindex(self.interface.as_str()) else {
-            return cleared;
-        };
-        let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
-        let down = kernel::take_down(&mut socket, index);
-        cleared.and(down)
+        self.clear()?;
+        match if_nametoindex(self.interface.as_str()) {
+            Ok(index) => link::release(&mut Socket::new(SockProtocol::NetlinkRoute)?, index),
+            Err(_) => Ok(()),
+        }
     }
 
-    /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else can
-    /// outlive a process: addresses and routes vanish with its interface.
+    /// Removes every blackhole of [`left_blackholes`](Self::left_blackholes). Nothing else outlives a process whose
+    /// interface goes with it; on others, [`clear`](Self::clear) removes what is left.
     ///
     /// # Errors
     /// Whatever the kernel refuses; the rest is removed nevertheless.
@@ -259,6 +258,7 @@ fn possible<'a>(interface: &str, config: &'a RouterConfig) -> Cow<'a, RouterConf
         addresses: ipv4(&config.addresses),
         mtu: config.mtu,
         routes: ipv4(&config.routes),
+        next_hops: config.next_hops.clone(),
         blackholes: ipv4(&config.blackholes),
         is_ethernet: config.is_ethernet,
         heir_of: config.heir_of.clone(),
@@ -289,28 +289,48 @@ fn set_addresses(
     Ok(())
 }
 
+fn wanted(index: u32, config: &RouterConfig) -> BTreeMap<IpNet, Target> {
+    let straight = |prefix| (prefix, Target::Interface(index));
+    let hops = config.hops().into_iter().map(|(route, hop)| match hop {
+        Some(address) => {
+            let index = Some(index);
+            (route, Target::Gateway { index, address })
+        }
+        None => straight(route),
+    });
+    let prefixes = config.prefixes().into_iter().map(straight);
+    prefixes.chain(hops).collect()
+}
+
+/// Straight ones first: next hops must be reachable.
 fn add_routes(
     socket: &mut Socket,
     index: u32,
     heir_of: &BTreeSet<u32>,
     entries: &[Entry],
-    wanted: &BTreeSet<IpNet>,
+    wanted: &BTreeMap<IpNet, Target>,
     failures: &mut Failures,
 ) {
-    for &destination in wanted {
+    let (straight, by_hops): (Vec<_>, Vec<_>) =
+        wanted.iter().partition(|(_, it)| it.gateway().is_none());
+    for (&destination, &target) in straight.into_iter().chain(by_hops) {
         let same = |entry: &&Entry| {
             entry.destination == destination
                 && entry.main
                 && !(entry.owner == Some(Owner::Router) && entry.target == Target::Blackhole)
         };
-        let mut others = entries.iter().filter(same);
-        if others.clone().any(|entry| entry.is_ours_by(index)) {
+        let present: Vec<_> = entries.iter().filter(same).collect();
+        let is_there = |entry: &&Entry| entry.is_ours_by(index) && entry.target == target;
+        if present.iter().any(is_there) {
             continue;
         }
-        let route = Own::of_router(destination, Target::Interface(index));
-        let inherited = |entry: &&Entry| heir_of.iter().any(|it| entry.is_ours_by(*it));
-        let outcome = match others.next() {
-            Some(other) if inherited(&other) => kernel::replace(socket, &route),
+        let route = Own::of_router(destination, target);
+        let is_to_go = |entry: &Entry| {
+            let mut before = heir_of.iter().chain([&index]);
+            before.any(|it| entry.is_ours_by(*it))
+        };
+        let outcome = match present.first() {
+            Some(other) if is_to_go(other) => kernel::replace(socket, &route),
             Some(other) => Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("there is one {}", other.target),
@@ -325,16 +345,17 @@ fn delete_routes(
     socket: &mut Socket,
     index: u32,
     entries: &[Entry],
-    wanted: &BTreeSet<IpNet>,
+    wanted: &BTreeMap<IpNet, Target>,
     failures: &mut Failures,
 ) {
     for entry in entries.iter().filter(|entry| entry.is_ours_by(index)) {
-        if !wanted.contains(&entry.destination) {
-            let outcome = kernel::delete(
-                socket,
-                &Own::of_router(entry.destination, Target::Interface(index)),
-            );
+        if !wanted.contains_key(&entry.destination) {
+            let outcome = delete_route(socket, entry);
             failures.note("delete route", entry.destination, outcome);
         }
     }
+}
+
+fn delete_route(socket: &mut Socket, entry: &Entry) -> io::Result<()> {
+    kernel::delete(socket, &Own::of_router(entry.destination, entry.target))
 }

@@ -9,7 +9,8 @@ use std::process;
 use std::ptr;
 
 use ipnet::IpNet;
-use nix::net::if_::if_indextoname;
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::{InterfaceFlags, if_indextoname};
 use socket2::{Domain, Socket, Type};
 
 use super::commands::{self, Command, State};
@@ -20,7 +21,7 @@ use crate::announcements::Announcements;
 #[derive(Debug)]
 pub struct Router {
     interface: String,
-    /// In bytes; remembered, since nobody else changes that of a utun.
+    /// In bytes; remembered, since nobody else changes that of a utun, nor of a tap while it is up.
     mtu: Option<u32>,
 }
 
@@ -89,20 +90,20 @@ impl Router {
         failures.into_result()
     }
 
-    /// As [`clear`](Self::clear), and takes the interface down: for one that is not ours.
+    /// As [`clear`](Self::clear), and takes the interface down if it exists: for one that goes on without us.
     ///
     /// # Errors
     /// As [`clear`](Self::clear).
     pub fn retire(&mut self) -> io::Result<()> {
-        let cleared = self.clear();
-        if nix::net::if_::if_nametoindex(self.interface.as_str()).is_err() {
-            return cleared;
+        self.clear()?;
+        if is_up(&self.interface) {
+            execute(&commands::take_down(&self.interface))?;
         }
-        let down = execute(&commands::take_down(&self.interface));
-        cleared.and(down.map(drop))
+        Ok(())
     }
 
-    /// Does nothing: addresses and routes vanish with the interface of the process that set them.
+    /// Does nothing: addresses and routes vanish with the interface of the process that set them, or are
+    /// [`retire`](Self::retire)d.
     ///
     /// # Errors
     /// None on macOS.
@@ -155,12 +156,12 @@ impl Router {
                 .map(|(_, net)| net.addr())
                 .filter(|address| !is_link_local(address))
                 .collect(),
-            mtu: self.mtu,
+            mtu: self.mtu.filter(|_| is_up(&self.interface)),
             ..State::default()
         };
         for route in routes()? {
             if route.ours && route.interface.as_ref() == Some(&self.interface) {
-                state.routes.insert(route.destination);
+                state.routes.insert(route.destination, route.gateway);
             } else {
                 state.others.insert(route.destination, target(&route));
             }
@@ -216,6 +217,13 @@ pub(super) fn routes() -> io::Result<Vec<Route>> {
             ours: entry.ours,
         })
         .collect())
+}
+
+/// A tap comes back down when HyperKit opens its device anew.
+fn is_up(interface: &str) -> bool {
+    let interfaces = getifaddrs().into_iter().flatten();
+    let mut same = interfaces.filter(|it| it.interface_name == interface);
+    same.any(|it| it.flags.contains(InterfaceFlags::IFF_UP))
 }
 
 fn target(route: &Route) -> String {

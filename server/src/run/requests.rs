@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use dtap_net::driver::Driver;
-use dtap_tunnel::session::{Attachment, Paired, Problem, Tap};
+use dtap_tunnel::HardwareAddress;
+use dtap_tunnel::session::{Attachment, NicOutcome, Paired, Problem, Tap};
 use dtap_tunnel::{PathPolicy, PeerConfig, PeerId, PublicKey};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -16,9 +17,7 @@ use super::Server;
 use crate::addresses::Addresses;
 use crate::candidates;
 use crate::client::{Client, Presence, SessionId};
-use crate::data_plane::DataPlane;
-use crate::grounds::Problems;
-use crate::taps::TapProblems;
+use crate::data_plane::{DataPlane, Lacks};
 
 /// A question, and where its answer goes.
 #[derive(Debug)]
@@ -30,8 +29,7 @@ pub(crate) enum Request {
     Plan {
         client: PublicKey,
         session: SessionId,
-        attachments: Vec<Attachment>,
-        taps: Vec<Tap>,
+        plan: Plan,
         reply: oneshot::Sender<Result<Outcome>>,
     },
     /// More addresses the client may be found at.
@@ -68,11 +66,20 @@ pub(crate) struct Pairing {
     pub(crate) port: Option<u16>,
 }
 
+/// What a client wants.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) taps: Vec<Tap>,
+    pub(crate) nic: Option<HardwareAddress>,
+}
+
 /// What became of a plan.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) problems: Vec<Problem>,
     pub(crate) tap_problems: Vec<Problem>,
+    pub(crate) nic: Option<NicOutcome>,
 }
 
 /// What a session needs once its client is paired.
@@ -108,10 +115,9 @@ impl Server {
             Request::Plan {
                 client,
                 session,
-                attachments,
-                taps,
+                plan,
                 reply,
-            } => drop(reply.send(self.plan(client, session, attachments, taps).await)),
+            } => drop(reply.send(self.plan(client, session, plan).await)),
             Request::Candidates { client, candidates } => {
                 self.add_candidates(client, candidates).await;
             }
@@ -230,9 +236,9 @@ impl Server {
         let driver = &self.data_plane()?.driver;
         let added = driver.call(move |tunnel, now| tunnel.add_peer(config, now));
         let peer = added.await.context("reach the tunnel")?;
-        let (attachments, taps) = match self.clients.remove(&key) {
-            Some(before) => (before.attachments, before.taps),
-            None => (Vec::new(), Vec::new()),
+        let (attachments, taps, nic) = match self.clients.remove(&key) {
+            Some(before) => (before.attachments, before.taps, before.nic),
+            None => (Vec::new(), Vec::new(), None),
         };
         let client = Client {
             peer,
@@ -240,6 +246,7 @@ impl Server {
             addresses,
             attachments,
             taps,
+            nic,
             candidates: BTreeSet::new(),
             presence: Presence::Grace {
                 until: Instant::now(),
@@ -249,24 +256,27 @@ impl Server {
         Ok(peer)
     }
 
-    async fn plan(
-        &mut self,
-        key: PublicKey,
-        session: SessionId,
-        attachments: Vec<Attachment>,
-        taps: Vec<Tap>,
-    ) -> Result<Outcome> {
+    async fn plan(&mut self, key: PublicKey, session: SessionId, plan: Plan) -> Result<Outcome> {
         let Some(client) = self.clients.get_mut(&key).filter(|it| it.is_in(session)) else {
             anyhow::bail!("another session of this client has taken over");
         };
-        let own: BTreeSet<_> = attachments.iter().map(|it| it.id.clone()).collect();
-        client.attachments = attachments;
-        client.taps = taps;
+        let own: BTreeSet<_> = plan.attachments.iter().map(|it| it.id.clone()).collect();
+        client.attachments = plan.attachments;
+        client.taps = plan.taps;
+        client.nic = plan.nic;
         self.remember(key)?;
-        let (problems, tap_problems) = self.apply().await?;
-        let problems = problems.into_iter().filter(|(id, _)| own.contains(id));
-        let tap_problems = tap_problems.into_iter().filter(|((it, _), _)| *it == key);
+        let mut lacks = self.apply().await?;
+        let problems = lacks
+            .networks
+            .into_iter()
+            .filter(|(id, _)| own.contains(id));
+        let tap_problems = lacks.taps.into_iter().filter(|((it, _), _)| *it == key);
+        let nic = plan.nic.map(|_| match lacks.nics.remove(&key) {
+            None => NicOutcome::Used,
+            Some(reason) => NicOutcome::Failed { reason },
+        });
         Ok(Outcome {
+            nic,
             problems: problems
                 .map(|(id, reason)| Problem { id, reason })
                 .collect(),
@@ -311,6 +321,7 @@ impl Server {
             known.paired = false;
             known.attachments.clear();
             known.taps.clear();
+            known.nic = None;
         }
         self.store.save()?;
         self.apply().await.map(|_| ())
@@ -324,18 +335,19 @@ impl Server {
         known.paired = true;
         known.attachments.clone_from(&client.attachments);
         known.taps.clone_from(&client.taps);
+        known.nic = client.nic;
         self.store.save()
     }
 
     /// Brings kernel and tunnel to what the clients want now; without any,
     /// nothing is left. Returns what could not be attached.
-    pub(super) async fn apply(&mut self) -> Result<(Problems, TapProblems)> {
+    pub(super) async fn apply(&mut self) -> Result<Lacks> {
         let Some(mut data_plane) = self.data_plane.take() else {
-            return Ok(Default::default());
+            return Ok(Lacks::default());
         };
         if self.clients.is_empty() {
             data_plane.close().await?;
-            return Ok(Default::default());
+            return Ok(Lacks::default());
         }
         let set = data_plane.set(&self.clients).await;
         self.data_plane = Some(data_plane);

@@ -99,15 +99,18 @@ impl Server {
         if paired.is_empty() {
             Router::sweep().context("clear the routes of an earlier run")?;
         }
+        let nics = bridge::borrowed_nics().context("find the NICs of an earlier run")?;
         bridge::sweep().context("give back the NICs of an earlier run")?;
         foothold::clear().context("clear the footholds of an earlier run")?;
-        Firewall::sweep(Path::new(XTABLES_LOCK)).context("clear the rules of an earlier run")?;
+        Firewall::sweep(Path::new(XTABLES_LOCK), &nics)
+            .context("clear the rules of an earlier run")?;
         for (client, known) in paired {
             self.admit(client, Addresses::numbered(known.number, key), None)
                 .await?;
             if let Some(client) = self.clients.get_mut(&client) {
                 client.attachments = known.attachments;
                 client.taps = known.taps;
+                client.nic = known.nic;
                 client.begin_grace(Instant::now());
             }
         }

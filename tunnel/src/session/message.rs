@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::attachment::{Attachment, Problem};
 use super::tap::Tap;
 use super::version::Hello;
+use crate::hardware::HardwareAddress;
 use crate::key::PublicKey;
 use crate::path::PathMessage;
 
@@ -37,6 +38,9 @@ pub enum Message {
         attachments: Vec<Attachment>,
         #[serde(default)]
         taps: Vec<Tap>,
+        /// The NIC of the server's machine that leads to this host, if packets are to go by that instead of the tunnel.
+        #[serde(default)]
+        nic: Option<HardwareAddress>,
     },
     /// The plan of this generation is in force, but for `problems`.
     PlanDone {
@@ -45,6 +49,9 @@ pub enum Message {
         /// Those of taps; none from a server that knows no taps.
         #[serde(default)]
         tap_problems: Option<Vec<Problem>>,
+        /// How it went with the NIC, if the plan named one that the server knows what to do with.
+        #[serde(default)]
+        nic: Option<NicOutcome>,
     },
     /// The host's addresses have changed.
     Candidates {
@@ -63,6 +70,14 @@ pub enum Message {
     /// Something a newer version says.
     #[serde(other)]
     Unknown,
+}
+
+/// Whether packets go by the NIC that a plan named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "nic", rename_all = "kebab-case")]
+pub enum NicOutcome {
+    Used,
+    Failed { reason: String },
 }
 
 /// What the server allots to one client.

@@ -9,8 +9,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::session::{
-    Access, Attachment, Carrier, Decoder, Frame, FrameError, HEADER, Hello, Hop, Message, PROTOCOL,
-    Paired, Problem, Protocol, SiblingKind, Tap, encode_datagram, encode_message,
+    Access, Attachment, Carrier, Decoder, Frame, FrameError, HEADER, Hello, Hop, Message,
+    NicOutcome, PROTOCOL, Paired, Problem, Protocol, SiblingKind, Tap, encode_datagram,
+    encode_message,
 };
 use crate::{HardwareAddress, PathMessage, PublicKey, Seal};
 
@@ -164,9 +165,7 @@ fn attachment() -> impl Strategy<Value = Attachment> {
 fn tap() -> impl Strategy<Value = Tap> {
     let carrier = prop_oneof![
         any::<u16>().prop_map(|number| Carrier::Tunnel { number }),
-        any::<[u8; 6]>().prop_map(|it| Carrier::Nic {
-            address: HardwareAddress(it)
-        }),
+        hardware().prop_map(|address| Carrier::Nic { address }),
     ];
     (".{0,9}", ".{0,9}", ".{0,9}", carrier).prop_map(|(id, network, bridge, carrier)| Tap {
         id,
@@ -193,23 +192,32 @@ fn message() -> impl Strategy<Value = Message> {
             }
         ),
         paired().prop_map(Message::Paired),
-        (any::<u64>(), vec(attachment(), 0..4), vec(tap(), 0..3)).prop_map(
-            |(generation, attachments, taps)| Message::Plan {
-                generation,
-                attachments,
-                taps,
-            }
-        ),
+        (
+            any::<u64>(),
+            vec(attachment(), 0..4),
+            vec(tap(), 0..3),
+            option::of(hardware())
+        )
+            .prop_map(|(generation, attachments, taps, nic)| {
+                Message::Plan {
+                    generation,
+                    attachments,
+                    taps,
+                    nic,
+                }
+            }),
         (
             any::<u64>(),
             vec(problem(), 0..4),
-            option::of(vec(problem(), 0..3))
+            option::of(vec(problem(), 0..3)),
+            option::of(nic_outcome())
         )
-            .prop_map(|(generation, problems, tap_problems)| {
+            .prop_map(|(generation, problems, tap_problems, nic)| {
                 Message::PlanDone {
                     generation,
                     problems,
                     tap_problems,
+                    nic,
                 }
             }),
         sockets().prop_map(|candidates| Message::Candidates { candidates }),
@@ -218,6 +226,17 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Heartbeat),
         Just(Message::Bye),
     ]
+}
+
+fn nic_outcome() -> impl Strategy<Value = NicOutcome> {
+    prop_oneof![
+        Just(NicOutcome::Used),
+        ".{0,40}".prop_map(|reason| NicOutcome::Failed { reason }),
+    ]
+}
+
+fn hardware() -> impl Strategy<Value = HardwareAddress> {
+    any::<[u8; 6]>().prop_map(HardwareAddress)
 }
 
 fn said() -> impl Strategy<Value = Vec<Said>> {
@@ -346,12 +365,15 @@ fn versions_that_cannot_work_together_are_named_with_the_fix() {
 }
 
 #[test]
-fn a_server_that_knows_no_taps_has_nothing_to_say_of_them() {
+fn a_server_that_knows_no_taps_and_nics_has_nothing_to_say_of_them() {
     let done = r#"{"message":"plan-done","generation":1,"problems":[]}"#;
-    let Message::PlanDone { tap_problems, .. } = serde_json::from_str(done).unwrap() else {
+    let Message::PlanDone {
+        tap_problems, nic, ..
+    } = serde_json::from_str(done).unwrap()
+    else {
         panic!("the end of a plan");
     };
-    assert_eq!(tap_problems, None);
+    assert_eq!((tap_problems, nic), (None, None));
 }
 
 #[test]

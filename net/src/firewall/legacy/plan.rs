@@ -31,11 +31,12 @@ pub(super) fn drops(table: &Table) -> bool {
         })
 }
 
-/// Puts the accepts for `interface` where they are needed; says whether anything had to change.
+/// Puts the accepts for these interfaces where they are needed, and for no others of ours, such as others of `nics`;
+/// says whether anything had to change.
 ///
 /// As in the tables of nf_tables: each exactly once, at the head when it is put there, and then left
 /// where it is unless Docker itself puts drops above it.
-pub(super) fn set(table: &mut Table, interface: &str) -> bool {
+pub(super) fn set(table: &mut Table, interfaces: &BTreeSet<&str>, nics: &BTreeSet<String>) -> bool {
     let (place, loses_head) = match table.chain(DOCKER_USER) {
         Some(_) => (Place::DockerUser, false),
         None => (Place::Forward, table.chain(DOCKER_ISOLATION).is_some()),
@@ -43,29 +44,36 @@ pub(super) fn set(table: &mut Table, interface: &str) -> bool {
     let mut changed = false;
     let mut found = BTreeSet::new();
     for other in Place::ALL {
-        changed |= retain(table, other, |direction, name, is_headed_by_others| {
-            other == place
-                && name == interface
-                && !(loses_head && is_headed_by_others)
-                && found.insert(direction)
-        });
+        changed |= retain(
+            table,
+            other,
+            nics,
+            |direction, name, is_headed_by_others| {
+                other == place
+                    && interfaces.contains(name)
+                    && !(loses_head && is_headed_by_others)
+                    && found.insert((name.to_owned(), direction))
+            },
+        );
     }
-    for direction in [Direction::Out, Direction::In] {
-        if !found.contains(&direction)
-            && let Some(chain) = place.chain(table)
-        {
-            let accept = Entry::accept(table.family, direction, interface);
-            table.insert(chain.first, accept);
-            changed = true;
+    for interface in interfaces {
+        for direction in [Direction::Out, Direction::In] {
+            if !found.contains(&((*interface).to_owned(), direction))
+                && let Some(chain) = place.chain(table)
+            {
+                let accept = Entry::accept(table.family, direction, interface);
+                table.insert(chain.first, accept);
+                changed = true;
+            }
         }
     }
     changed
 }
 
-/// Removes the accepts for any interface of ours; says whether there were any.
-pub(super) fn clear(table: &mut Table) -> bool {
+/// Removes the accepts for any interface of ours and for these NICs; says whether there were any.
+pub(super) fn clear(table: &mut Table, nics: &BTreeSet<String>) -> bool {
     Place::ALL.into_iter().fold(false, |changed, place| {
-        retain(table, place, |_, _, _| false) | changed
+        retain(table, place, nics, |_, _, _| false) | changed
     })
 }
 
@@ -93,6 +101,7 @@ impl Place {
 fn retain(
     table: &mut Table,
     place: Place,
+    nics: &BTreeSet<String>,
     mut wanted: impl FnMut(Direction, &str, bool) -> bool,
 ) -> bool {
     let Some(chain) = place.chain(table) else {
@@ -103,7 +112,7 @@ fn retain(
     // The last rule of a chain is its policy or its return.
     for index in chain.first..chain.last {
         let accepted = table.entries[index].accepted(table.family);
-        match accepted.filter(|(_, interface)| is_ours(interface)) {
+        match accepted.filter(|(_, it)| is_ours(it) || nics.contains(it)) {
             Some((direction, interface)) => {
                 if !wanted(direction, &interface, is_headed_by_others) {
                     unwanted.push(index);

@@ -232,7 +232,7 @@ fn kernel() -> Snapshot {
         sets: sets(&config()),
         ..Snapshot::default()
     };
-    list(&mut snapshot, &Ruleset::new("dtap0"));
+    list(&mut snapshot, &Ruleset::new(&["dtap0"].into()));
     snapshot
 }
 

@@ -93,6 +93,26 @@ fn only_the_names_a_server_gives_are_ours() {
 }
 
 #[test]
+fn the_accepts_of_a_nic_are_ours_by_its_name() {
+    let nics = BTreeSet::from(["eth1".to_owned()]);
+    for family in FAMILIES {
+        let mut table = table(family);
+        let foreign = Entry::accept(family, Direction::In, "eth0");
+        let head = table.chain(DOCKER_USER).or_else(|| table.forward());
+        table.insert(head.unwrap().first, foreign);
+        let before = table.serialise();
+        assert!(super::set(&mut table, &["dtap0", "eth1"].into(), &nics));
+        assert!(!super::set(&mut table, &["dtap0", "eth1"].into(), &nics));
+        let mut without = table.clone();
+        assert!(super::set(&mut without, &["dtap0"].into(), &nics));
+        assert!(clear(&mut without));
+        assert_eq!(bare(&without.serialise(), family), bare(&before, family));
+        assert!(super::clear(&mut table, &nics));
+        assert_eq!(bare(&table.serialise(), family), bare(&before, family));
+    }
+}
+
+#[test]
 fn an_accept_that_selects_more_narrowly_is_not_ours() {
     for family in FAMILIES {
         let layout = Layout::of(family);
@@ -106,6 +126,14 @@ fn an_accept_that_selects_more_narrowly_is_not_ours() {
         matching.bytes.splice(layout.entry..layout.entry, [0; 32]);
         assert_eq!(matching.accepted(family), None);
     }
+}
+
+fn set(table: &mut Table, interface: &str) -> bool {
+    super::set(table, &[interface].into(), &BTreeSet::new())
+}
+
+fn clear(table: &mut Table) -> bool {
+    super::clear(table, &BTreeSet::new())
 }
 
 proptest! {
