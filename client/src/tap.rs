@@ -26,7 +26,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, value_parser};
 
 use crate::cli::StateDir;
-pub(crate) use nic::{Nic, nics, repair};
+pub(crate) use nic::{Nic, all as all_nics, nics, repair};
 pub(crate) use wish::{CarrierChoice, NetworkName, Wish};
 
 #[derive(Debug, Args)]

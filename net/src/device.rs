@@ -10,6 +10,7 @@ mod imp;
 mod packets;
 mod writes;
 
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 
@@ -28,6 +29,8 @@ pub struct Device {
     link: Link,
     header_length: usize,
     writes: Writes,
+    /// What keeps the interface's name ours, until it has gone.
+    _claim: Option<File>,
 }
 
 /// Inner MTU in bytes: 1,500 less IPv6, UDP and WireGuard headers (WireGuard
@@ -43,7 +46,7 @@ impl Device {
     /// # Errors
     /// Without root (`NET_ADMIN`) or, on Linux, without `/dev/net/tun`.
     pub fn create(mtu: u16) -> io::Result<Self> {
-        Self::of(imp::builder().mtu(mtu).build_async()?, Link::Ip)
+        Self::of(imp::builder().mtu(mtu).build_async()?, Link::Ip, None)
     }
 
     /// The same, but of frames: an Ethernet interface with this hardware
@@ -52,10 +55,11 @@ impl Device {
     /// # Errors
     /// As [`Self::create`].
     pub fn create_tap(address: [u8; 6], mtu: u16) -> io::Result<Self> {
-        Self::of(imp::tap(address, mtu)?, Link::Ethernet)
+        let (inner, claim) = imp::tap(address, mtu)?;
+        Self::of(inner, Link::Ethernet, claim)
     }
 
-    fn of(inner: AsyncDevice, link: Link) -> io::Result<Self> {
+    fn of(inner: AsyncDevice, link: Link, claim: Option<File>) -> io::Result<Self> {
         imp::prepare(&inner);
         let name = inner.name()?;
         let index = nix::net::if_::if_nametoindex(name.as_str())?;
@@ -67,6 +71,7 @@ impl Device {
                 Header::LENGTH
             },
             writes: Writes::new(link, merge),
+            _claim: claim,
             link,
             inner,
             name,

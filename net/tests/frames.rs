@@ -9,46 +9,39 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use namespace::{Namespace, isolated, output, sh};
-use pair::Pair;
+use segment::Segment;
 
 mod namespace;
-mod pair;
+mod segment;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const BYTES: usize = 64 << 20;
+const BROADCAST: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 255);
+/// That of mDNS.
+const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
+
+/// A host, and its address.
+type At<'a> = (&'a Namespace, &'static str);
 
 #[test]
 fn the_host_is_in_the_networks_broadcast_domain() {
     if !isolated() {
         return;
     }
-    let pair = attached();
-    pair.host
-        .sh("ping -c1 -W5 172.30.0.2\n ping -c1 -W5 fd00:30::2");
-    pair.web
-        .sh("ping -c1 -W5 172.30.0.200\n ping -c1 -W5 fd00:30::200");
-    let own = hardware_address(&pair.web, "eth0");
+    let segment = attached(1);
+    let (host, web) = (&segment.hosts[0].namespace, &segment.web);
+    host.sh("ping -c1 -W5 172.30.0.2\n ping -c1 -W5 fd00:30::2");
+    web.sh("ping -c1 -W5 172.30.0.200\n ping -c1 -W5 fd00:30::200");
+    let own = hardware_address(web, "eth0");
     for address in ["172.30.0.2", "fd00:30::2"] {
-        let neighbour = pair
-            .host
-            .run(move || output(&format!("ip neigh show {address}")));
+        let neighbour = host.run(move || output(&format!("ip neigh show {address}")));
         assert!(neighbour.contains(&own), "{neighbour}");
     }
-    pair.host
-        .sh("ping -c3 -i0.2 -s 8000 172.30.0.2\n ping -c3 -i0.2 -s 8000 fd00:30::2");
-    let (broadcast, group) = (
-        Ipv4Addr::new(172, 30, 0, 255),
-        Ipv4Addr::new(224, 0, 0, 251),
-    );
-    for to in [broadcast, group] {
-        assert!(
-            is_heard(&pair.host, "172.30.0.200", &pair.web, "172.30.0.2", to),
-            "{to}"
-        );
-        assert!(
-            is_heard(&pair.web, "172.30.0.2", &pair.host, "172.30.0.200", to),
-            "{to}"
-        );
+    host.sh("ping -c3 -i0.2 -s 8000 172.30.0.2\n ping -c3 -i0.2 -s 8000 fd00:30::2");
+    let (host, web) = ((host, "172.30.0.200"), (web, "172.30.0.2"));
+    for to in [BROADCAST, GROUP] {
+        assert!(is_heard(host, web, to), "{to}");
+        assert!(is_heard(web, host, to), "{to}");
     }
 }
 
@@ -57,12 +50,35 @@ fn tcp_arrives_as_it_was_sent_in_both_directions() {
     if !isolated() {
         return;
     }
-    let pair = attached();
-    for (server, to) in [(&pair.web, "172.30.0.2"), (&pair.web, "fd00:30::2")] {
-        assert_eq!(download(server, to, &pair.host), BYTES);
+    let segment = attached(1);
+    let (host, web) = (&segment.hosts[0].namespace, &segment.web);
+    for address in ["172.30.0.2", "fd00:30::2"] {
+        assert_eq!(download(web, address, host), BYTES);
     }
-    assert_eq!(download(&pair.host, "172.30.0.200", &pair.web), BYTES);
-    assert_eq!(download(&pair.host, "fd00:30::200", &pair.web), BYTES);
+    for address in ["172.30.0.200", "fd00:30::200"] {
+        assert_eq!(download(host, address, web), BYTES);
+    }
+}
+
+#[test]
+fn two_hosts_see_each_other() {
+    if !isolated() {
+        return;
+    }
+    let segment = attached(2);
+    let [one, other] = &segment.hosts[..] else {
+        panic!("two hosts");
+    };
+    let (one, other) = (&one.namespace, &other.namespace);
+    pings(one, "172.30.0.201");
+    one.sh("ping -c3 -i0.2 -s 8000 172.30.0.201\n ping -c1 -W5 fd00:30::201");
+    let own = hardware_address(other, "dtapt0");
+    let neighbour = one.run(|| output("ip neigh show 172.30.0.201"));
+    assert!(neighbour.contains(&own), "{neighbour}");
+    for to in [BROADCAST, GROUP] {
+        assert!(is_heard((one, "172.30.0.200"), (other, "172.30.0.201"), to));
+    }
+    assert_eq!(download(one, "172.30.0.200", other), BYTES);
 }
 
 #[test]
@@ -70,69 +86,109 @@ fn two_taps_that_the_host_joins_do_not_melt_the_network() {
     if !isolated() {
         return;
     }
-    let mut pair = Pair::new();
-    pair.attach();
-    pair.attach();
-    pair.host.sh("ip link add both type bridge\n\
+    let mut segment = Segment::new(1);
+    segment.attach(0);
+    segment.attach(0);
+    let (host, web) = (&segment.hosts[0].namespace, &segment.web);
+    host.sh("ip link add both type bridge\n\
          ip link set dtapt0 master both\n\
          ip link set dtapt1 master both\n\
          ip addr add 172.30.0.200/24 dev both\n\
          ip link set both up");
-    pings(&pair.host, "172.30.0.2");
-    for _ in 0..20 {
-        is_heard(
-            &pair.web,
-            "172.30.0.2",
-            &pair.host,
-            "172.30.0.200",
-            Ipv4Addr::new(172, 30, 0, 255),
-        );
-        is_heard(
-            &pair.host,
-            "172.30.0.200",
-            &pair.web,
-            "172.30.0.2",
-            Ipv4Addr::new(172, 30, 0, 255),
-        );
+    does_not_melt((host, "172.30.0.200"), (web, "172.30.0.2"));
+}
+
+#[test]
+fn two_hosts_whose_networks_are_one_do_not_melt_it_either() {
+    if !isolated() {
+        return;
     }
-    pings(&pair.host, "172.30.0.2");
-    pings(&pair.web, "172.30.0.200");
-    let passed = pair.web.run(|| received("eth0"));
+    let mut segment = Segment::new(2);
+    segment.attach(0);
+    segment.attach(1);
+    let [one, other] = [0, 1].map(|host| &segment.hosts[host].namespace);
+    one.sh(&format!(
+        "ip link add lan type veth peer name lan netns {}",
+        other.thread
+    ));
+    for (host, last) in [(one, 200), (other, 201)] {
+        host.sh(&format!(
+            "ip link add both type bridge\n\
+             ip link set dtapt0 master both\n\
+             ip link set lan master both up\n\
+             ip addr add 172.30.0.{last}/24 dev both\n\
+             ip link set both up"
+        ));
+    }
+    does_not_melt((one, "172.30.0.200"), (&segment.web, "172.30.0.2"));
+    does_not_melt((other, "172.30.0.201"), (&segment.web, "172.30.0.2"));
+    pings(one, "172.30.0.201");
+}
+
+/// Nothing goes round, and the two still reach each other.
+fn does_not_melt(host: At<'_>, web: At<'_>) {
+    pings(host.0, web.1);
+    for _ in 0..20 {
+        is_heard(web, host, BROADCAST);
+        is_heard(host, web, BROADCAST);
+    }
+    pings(host.0, web.1);
+    pings(web.0, host.1);
+    let passed = web.0.run(|| received("eth0"));
     assert!(passed < 1000, "{passed} frames");
 }
 
 #[test]
-fn a_tap_goes_with_its_interface_and_the_others_stay() {
+fn a_tap_goes_with_its_interface_or_its_peer_and_the_others_stay() {
     if !isolated() {
         return;
     }
-    let mut pair = Pair::new();
-    let first = pair.attach();
-    let second = pair.attach();
-    pair.host.sh("ip addr add 172.30.0.200/24 dev dtapt1");
-    pings(&pair.host, "172.30.0.2");
+    let mut segment = Segment::new(2);
+    let first = segment.attach(0);
+    let second = segment.attach(0);
+    let address = "ip addr add 172.30.0.200/24 dev";
+    let ping = |segment: &Segment| pings(&segment.hosts[0].namespace, "172.30.0.2");
+    segment.hosts[0].namespace.sh(&format!("{address} dtapt1"));
+    ping(&segment);
     sh("ip link del dtapt0");
-    pings(&pair.host, "172.30.0.2");
-    pair.detach(&first);
-    pings(&pair.host, "172.30.0.2");
-    pair.detach(&second);
-    wait_until("the interface is gone", || {
-        !pair.host.run(|| output("ip link show")).contains("dtapt")
+    ping(&segment);
+    segment.detach(0, &first);
+    ping(&segment);
+    segment.detach(0, &second);
+    wait_until("the host has no tap", || {
+        let links = segment.hosts[0].namespace.run(|| output("ip link show"));
+        !links.contains("dtapt")
     });
-    let third = pair.attach();
+    let third = segment.attach(0);
     assert_ne!(second.vm, third.vm);
-    pair.host.sh("ip addr add 172.30.0.200/24 dev dtapt0");
-    pings(&pair.host, "172.30.0.2");
+    segment.hosts[0].namespace.sh(&format!("{address} dtapt0"));
+    ping(&segment);
+    segment.attach(1);
+    let taps = || {
+        output("ip -br link show master br0 | grep dtapt")
+            .lines()
+            .count()
+    };
+    assert_eq!(taps(), 2);
+    segment.forget(1);
+    wait_until("the tap is gone with its peer", || taps() == 1);
+    ping(&segment);
 }
 
-/// With addresses of the network at the host's tap.
-fn attached() -> Pair {
-    let mut pair = Pair::new();
-    pair.attach();
-    pair.host.sh("ip addr add 172.30.0.200/24 dev dtapt0\n\
-         ip addr add fd00:30::200/64 dev dtapt0 nodad");
-    pings(&pair.host, "172.30.0.2");
-    pair
+/// With addresses of the network at the hosts' taps.
+fn attached(hosts: u8) -> Segment {
+    let mut segment = Segment::new(hosts);
+    for number in 0..hosts.into() {
+        segment.attach(number);
+        let namespace = &segment.hosts[number].namespace;
+        let last = 200 + number;
+        namespace.sh(&format!(
+            "ip addr add 172.30.0.{last}/24 dev dtapt0\n\
+             ip addr add fd00:30::{last}/64 dev dtapt0 nodad"
+        ));
+        pings(namespace, "172.30.0.2");
+    }
+    segment
 }
 
 fn pings(from: &Namespace, to: &'static str) {
@@ -169,22 +225,16 @@ fn received(interface: &str) -> u64 {
 }
 
 /// Whether a datagram to many reaches a host.
-fn is_heard(
-    from: &Namespace,
-    own: &'static str,
-    by: &Namespace,
-    theirs: &'static str,
-    to: Ipv4Addr,
-) -> bool {
+fn is_heard(from: At<'_>, by: At<'_>, to: Ipv4Addr) -> bool {
+    let ((from, own), (by, theirs)) = (from, by);
     let receiver = by.run(move || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5353)).unwrap();
         if to.is_multicast() {
             let interface = theirs.parse().unwrap();
             socket.join_multicast_v4(&to, &interface).unwrap();
         }
-        socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .unwrap();
+        let patience = Some(Duration::from_secs(2));
+        socket.set_read_timeout(patience).unwrap();
         socket
     });
     from.run(move || {

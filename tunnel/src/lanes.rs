@@ -105,6 +105,22 @@ mod tests {
     }
 
     #[test]
+    fn frames_are_of_the_flow_of_their_packets() {
+        let frame = |port, length| {
+            let header = [&[2; 12][..], &[8, 0]].concat();
+            [header, packet(port, length)].concat()
+        };
+        let mut lanes = Lanes::new(Link::Ethernet);
+        let _ticket = lanes.enter(&frame(1, 1400));
+        assert!(!lanes.may_pass(&frame(1, 60)));
+        assert!(lanes.may_pass(&frame(2, 60)));
+        let request = [&[2; 12][..], &[8, 6], &[0; 46]].concat();
+        assert!(lanes.may_pass(&request), "ARP");
+        let _ticket = lanes.enter(&request);
+        assert!(!lanes.may_pass(&request));
+    }
+
+    #[test]
     fn flows_are_spread() {
         let mut lanes = Lanes::default();
         let _first = lanes.enter(&packet(0, 1400));

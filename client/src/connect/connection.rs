@@ -96,7 +96,7 @@ impl Connection {
     ) -> Self {
         Self {
             leg: Leg::default(),
-            taps: Taps::new(&source.name(), shared.taps.clone()),
+            taps: Taps::new(&source.name(), shared.taps.clone(), shared.settings.clone()),
             source,
             aim: None,
             settings: shared.settings.clone(),

@@ -301,8 +301,10 @@ impl Connection {
                 self.hear_of_nic(nic)?;
                 if generation == follower.generation {
                     follower.refuse(problems);
-                    self.taps.hear(tap_problems);
-                    if self.taps.has_problems() {
+                    if let Some(link) = &self.link {
+                        self.taps.hear(tap_problems, &link.driver).await;
+                    }
+                    if self.taps.is_unsettled() {
                         follower.pace.wake_within(REFUSED_AGAIN);
                     }
                     self.view

@@ -3,19 +3,23 @@
 mod host_tap;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use dtap_net::driver::Driver;
-use dtap_tunnel::PeerId;
 use dtap_tunnel::session::{Carrier, Paired, Problem, Tap};
+use dtap_tunnel::{HardwareAddress, PeerId};
 use ipnet::{IpNet, Ipv6Net};
 use tokio::sync::watch;
 
 use super::link::Link;
+use crate::borrowed;
+use crate::config::Settings;
 use crate::docker::Network;
 use crate::plan::{self, Input, Plan, Reachability};
 use crate::status::{self, TapState};
-use crate::tap::{CarrierChoice, Wish};
+use crate::tap::{self, CarrierChoice, Nic, Wish};
 use host_tap::HostTap;
 pub(super) use host_tap::Probed;
 
@@ -25,6 +29,7 @@ pub(super) type Probing = Pin<Box<dyn Future<Output = Probed> + Send>>;
 /// Those of one connection.
 pub(super) struct Taps {
     connection: String,
+    settings: Arc<Settings>,
     wishes: watch::Receiver<Vec<Wish>>,
     standing: BTreeMap<String, HostTap>,
     /// Why wishes that have no end of their own have none, by the network's name.
@@ -32,6 +37,9 @@ pub(super) struct Taps {
     /// Networks this host has been in: they may come back.
     known: BTreeSet<String>,
     next_number: u16,
+    /// NICs that the server could not use, as that peer.
+    lost: BTreeSet<HardwareAddress>,
+    peer: Option<PeerId>,
 }
 
 /// Why there is nothing.
@@ -43,14 +51,21 @@ struct Obstacle {
 }
 
 impl Taps {
-    pub(super) fn new(connection: &str, wishes: watch::Receiver<Vec<Wish>>) -> Self {
+    pub(super) fn new(
+        connection: &str,
+        wishes: watch::Receiver<Vec<Wish>>,
+        settings: Arc<Settings>,
+    ) -> Self {
         Self {
+            settings,
             connection: connection.to_owned(),
             wishes,
             standing: BTreeMap::new(),
             unfulfilled: BTreeMap::new(),
             known: BTreeSet::new(),
             next_number: 0,
+            lost: BTreeSet::new(),
+            peer: None,
         }
     }
 
@@ -73,6 +88,9 @@ impl Taps {
             let network = &wish.network.network;
             wish.network.is(&self.connection, network)
         });
+        if self.peer.replace(peer) != Some(peer) {
+            self.lost.clear();
+        }
         self.unfulfilled.clear();
         let mut wanted = BTreeSet::new();
         for wish in wishes.collect::<Vec<_>>() {
@@ -90,7 +108,7 @@ impl Taps {
         }
         let gone = self.standing.extract_if(.., |id, _| !wanted.contains(id));
         for (_, tap) in gone.collect::<Vec<_>>() {
-            tap.remove(&link.driver).await;
+            self.remove(tap, &link.driver).await;
         }
         self.standing
             .values()
@@ -143,7 +161,7 @@ impl Taps {
             .is_some_and(|it| it.serves(wish, peer));
         if !is_there {
             if let Some(old) = self.standing.remove(&network.id) {
-                old.remove(&link.driver).await;
+                self.remove(old, &link.driver).await;
             }
             let tap = self.open(wish, network, link, peer, tunnel).await;
             let tap = tap.map_err(|error| (TapState::Waiting, error.to_string()))?;
@@ -163,29 +181,87 @@ impl Taps {
         link: &Link,
         peer: PeerId,
         tunnel: Ipv6Net,
-    ) -> std::io::Result<HostTap> {
+    ) -> io::Result<HostTap> {
+        if let Some(nic) = self.choose_nic(wish, &link.interface)? {
+            let directory = &self.settings.state_dir;
+            borrowed::take(directory, &nic.interface).map_err(io::Error::other)?;
+            return HostTap::by_nic(wish, network, &nic);
+        }
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
         HostTap::by_tunnel(wish, network, link, peer, tunnel, number).await
     }
 
+    /// The NIC that carries it, another than the connection's own; none if the tunnel is to.
+    fn choose_nic(&self, wish: &Wish, own: &str) -> io::Result<Option<Nic>> {
+        if wish.carrier == CarrierChoice::Tunnel {
+            return Ok(None);
+        }
+        let nics = tap::all_nics(&self.settings.root).map_err(io::Error::other)?;
+        let is_used = |nic: &Nic| {
+            nic.interface == own
+                || self
+                    .standing
+                    .values()
+                    .any(|it| it.nic() == Some(nic.address))
+        };
+        let is_usable = |nic: &&Nic| {
+            let is_lost = wish.carrier == CarrierChoice::Auto && self.lost.contains(&nic.address);
+            !is_used(nic) && nic.is_there() && !is_lost
+        };
+        let nic = nics.iter().find(is_usable);
+        match (nic, wish.carrier) {
+            (None, CarrierChoice::Hyperkit) => Err(io::Error::other(if nics.is_empty() {
+                "no NIC of HyperKit's: `sudo dtap-client tap install`, or --carrier tunnel"
+            } else if nics.iter().any(is_used) {
+                "every NIC of HyperKit's is in use: `sudo dtap-client tap install --nics N` for more, or --carrier tunnel"
+            } else {
+                "HyperKit does not run with its new NIC yet: restart Docker, or --carrier tunnel"
+            })),
+            (nic, _) => Ok(nic.cloned()),
+        }
+    }
+
     /// What the server has made of the last plan; none if it knows no taps.
-    pub(super) fn hear(&mut self, problems: Option<Vec<Problem>>) {
+    pub(super) async fn hear(&mut self, problems: Option<Vec<Problem>>, driver: &Driver) {
         let Some(problems) = problems else {
             let reason = "the server is older than this client and knows no taps";
             let all = self.standing.values_mut();
-            return all.for_each(|tap| tap.problem = Some(reason.to_owned()));
+            all.for_each(|tap| tap.problem = Some(reason.to_owned()));
+            return;
         };
         for (id, tap) in &mut self.standing {
             let problem = problems.iter().find(|problem| problem.id == *id);
             tap.problem = problem.map(|it| it.reason.clone());
             tap.is_joined = problem.is_none();
         }
+        // What the VM has not got, the tunnel carries.
+        let lost = self
+            .standing
+            .values()
+            .filter(|it| it.is_auto() && it.problem.is_some());
+        self.lost.extend(lost.filter_map(HostTap::nic));
+        let is_lost = |it: &HostTap| it.nic().is_some_and(|nic| self.lost.contains(&nic));
+        let lost = self
+            .standing
+            .extract_if(.., |_, it| it.is_auto() && is_lost(it));
+        for (_, tap) in lost.collect::<Vec<_>>() {
+            let obstacle = Obstacle {
+                carrier: CarrierChoice::Auto,
+                state: TapState::Attaching,
+                reason: tap.problem.clone().unwrap_or_default(),
+            };
+            self.unfulfilled
+                .insert(tap.network_name().to_owned(), obstacle);
+            self.remove(tap, driver).await;
+        }
     }
 
-    /// Whether the server is to be asked again.
-    pub(super) fn has_problems(&self) -> bool {
+    /// Whether the server is to be asked again: its machine may have changed without an event.
+    pub(super) fn is_unsettled(&self) -> bool {
+        let waits = |it: &Obstacle| it.state != TapState::Refused;
         self.standing.values().any(|tap| tap.problem.is_some())
+            || self.unfulfilled.values().any(waits)
     }
 
     /// Asks a network for the addresses this host is about to take in it.
@@ -238,10 +314,20 @@ impl Taps {
         states
     }
 
+    async fn remove(&self, tap: HostTap, driver: &Driver) {
+        let interface = tap.nic().map(|_| tap.interface.clone());
+        tap.remove(driver).await;
+        if let Some(interface) = interface
+            && let Err(error) = borrowed::give_back(&self.settings.state_dir, &interface)
+        {
+            tracing::warn!("{error:#}");
+        }
+    }
+
     /// Leaves all networks.
     pub(super) async fn clear(&mut self, driver: &Driver) {
         for (_, tap) in std::mem::take(&mut self.standing) {
-            tap.remove(driver).await;
+            self.remove(tap, driver).await;
         }
         self.unfulfilled.clear();
     }

@@ -16,6 +16,21 @@ pub(crate) struct Nic {
     pub(crate) address: HardwareAddress,
 }
 
+impl Nic {
+    /// Whether HyperKit runs, and has opened it.
+    pub(crate) fn is_there(&self) -> bool {
+        nix::net::if_::if_nametoindex(self.interface.as_str()).is_ok()
+    }
+}
+
+/// Those that the shim adds, if any.
+///
+/// # Errors
+/// What is there cannot be read.
+pub(crate) fn all(root: &Root) -> Result<Vec<Nic>> {
+    Ok(installed(&gather(root)?))
+}
+
 /// Those that the shim adds; a VM that was started before has none yet.
 ///
 /// # Errors

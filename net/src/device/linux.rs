@@ -1,6 +1,7 @@
 //! Linux: a tun interface `dtapN`, taps `dtaptN`; the kernel fills in the first
 //! free number.
 
+use std::fs::File;
 use std::io;
 
 use dtap_tunnel::offload::Merge;
@@ -13,9 +14,11 @@ const QUEUE: u32 = 1000;
 /// Set to anything, it makes the interface one packet per system call.
 const NO_OFFLOADS: &str = "DTAP_NO_OFFLOADS";
 
-pub(super) fn tap(address: [u8; 6], mtu: u16) -> io::Result<AsyncDevice> {
+/// The kernel needs no help to keep the name ours.
+pub(super) fn tap(address: [u8; 6], mtu: u16) -> io::Result<(AsyncDevice, Option<File>)> {
     let tap = builder().name("dtapt%d").layer(Layer::L2);
-    tap.mac_addr(address).mtu(mtu).build_async()
+    let device = tap.mac_addr(address).mtu(mtu).build_async()?;
+    Ok((device, None))
 }
 
 pub(super) fn builder() -> DeviceBuilder {

@@ -1,7 +1,13 @@
-//! macOS: a utun interface; the kernel picks the number.
+//! macOS: a utun interface, of which the kernel picks the number; for frames a
+//! pair of feths.
+
+#[path = "macos/feth.rs"]
+mod feth;
 
 use dtap_tunnel::offload::Merge;
 use tun_rs::{AsyncDevice, DeviceBuilder};
+
+pub(super) use feth::tap;
 
 pub(super) fn builder() -> DeviceBuilder {
     DeviceBuilder::new().associate_route(false).enable(false)
@@ -9,7 +15,7 @@ pub(super) fn builder() -> DeviceBuilder {
 
 pub(super) const fn prepare(_: &AsyncDevice) {}
 
-/// A utun interface takes one packet at a time.
+/// Neither takes more than one packet at a time.
 pub(super) const fn merge(_: &AsyncDevice) -> Merge {
     Merge::Nothing
 }

@@ -17,7 +17,8 @@
 //! stations still would come back to them. One tap at a time is shut, as what
 //! shows at others may be what is left of the same ring; should there be another
 //! ring, nothing goes round it until that is clear, as until then no frame goes
-//! from tap to tap. A station that moves is silent at home meanwhile.
+//! from tap to tap, nor later one to a single station, until a frame to a group
+//! has shown whether it would come round. A station that moves is silent at home meanwhile.
 //!
 //! Spanning tree would ask the same of the bridge, which is Docker's: half a
 //! minute of silence for each port, containers' included.
@@ -59,7 +60,18 @@ struct Port {
     shut: Option<Instant>,
     /// For how long it is shut.
     penalty: Duration,
+    trust: Trust,
     flood: Flood,
+}
+
+/// Whether a tap that may be part of a ring is known to be of none any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Trust {
+    #[default]
+    Proven,
+    Suspect,
+    /// A frame to a group was sent, which does not come round after this time.
+    Tried(Instant),
 }
 
 /// How long a station is silent before it may live elsewhere. No frame takes
@@ -118,7 +130,7 @@ impl Guard {
 
     /// Whether a frame that the bridge has for the tap may enter the tunnel.
     pub(super) fn leave(&mut self, tap: TapId, frame: &[u8], now: Instant) -> Result<(), Drop> {
-        let (_, source) = addresses(frame).ok_or(Drop::MalformedFrame)?;
+        let (destination, source) = addresses(frame).ok_or(Drop::MalformedFrame)?;
         match self.home(source, now) {
             Some(Place::Tap(home)) if home == tap => {
                 self.shut(tap, now);
@@ -126,17 +138,28 @@ impl Guard {
             }
             // It came by another tap, which has heard it, and may be shut since.
             Some(Place::Tap(_)) if self.settles(now) => return Err(Drop::Looped),
+            // Two bridges that have learnt each other's errors may hand a frame to
+            // one station to and fro for ever, and it never looks strange.
+            Some(Place::Tap(home))
+                if !is_group(destination)
+                    && [home, tap].iter().any(|it| self.is_suspect(*it, now)) =>
+            {
+                return Err(Drop::Looped);
+            }
             Some(Place::Tap(_)) => {}
             // The bridge's containers are let through in any number.
             Some(Place::Bridge) | None => {
                 let _ = self.hear(source, Place::Bridge, MOST_ON_BRIDGE, now);
             }
         }
-        match self.ports.get(&tap) {
-            Some(port) if !port.is_shut(now) => Ok(()),
-            Some(_) => Err(Drop::Looped),
-            None => Err(Drop::NoTap),
+        let port = self.ports.get_mut(&tap).ok_or(Drop::NoTap)?;
+        if port.is_shut(now) {
+            return Err(Drop::Looped);
         }
+        if is_group(destination) && port.trust == Trust::Suspect {
+            port.trust = Trust::Tried(now + SETTLING);
+        }
+        Ok(())
     }
 
     pub(super) fn expire(&mut self, now: Instant) {
@@ -212,6 +235,18 @@ impl Guard {
         }
     }
 
+    fn is_suspect(&self, tap: TapId, now: Instant) -> bool {
+        let trust = self
+            .ports
+            .get(&tap)
+            .map_or(Trust::Suspect, |port| port.trust);
+        match trust {
+            Trust::Proven => false,
+            Trust::Suspect => true,
+            Trust::Tried(until) => now < until,
+        }
+    }
+
     fn settles(&self, now: Instant) -> bool {
         self.settles.is_some_and(|until| now < until)
     }
@@ -222,6 +257,7 @@ impl Guard {
             return;
         };
         if !port.is_shut(now) {
+            port.trust = Trust::Suspect;
             if settles {
                 return;
             }

@@ -18,7 +18,7 @@ use crate::connect::link::Link;
 use crate::docker::Network;
 use crate::plan;
 use crate::status::{self, TapState};
-use crate::tap::Wish;
+use crate::tap::{CarrierChoice, Nic, Wish};
 
 pub(super) struct HostTap {
     wish: Wish,
@@ -26,8 +26,8 @@ pub(super) struct HostTap {
     carrier: Carrier,
     pub(super) interface: String,
     own: HardwareAddress,
-    /// In the tunnel.
-    tap: (PeerId, TapId),
+    /// In the tunnel, if that carries it.
+    tap: Option<(PeerId, TapId)>,
     mtu: u16,
     router: Router,
     pub(super) addresses: BTreeSet<IpNet>,
@@ -72,14 +72,35 @@ impl HostTap {
         };
         let tap = link.driver.add_tap(config, device).await;
         let tap = tap.ok_or_else(|| io::Error::other("the tunnel is gone"))?;
+        let carrier = Carrier::Tunnel { number };
+        let mut host_tap = Self::new(wish, network, carrier, &interface, mtu)?;
+        host_tap.own = own;
+        host_tap.tap = Some((peer, tap));
+        Ok(host_tap)
+    }
+
+    pub(super) fn by_nic(wish: &Wish, network: &Network, nic: &Nic) -> io::Result<Self> {
+        let carrier = Carrier::Nic {
+            address: nic.address,
+        };
+        Self::new(wish, network, carrier, &nic.interface, ETHERNET_MTU)
+    }
+
+    fn new(
+        wish: &Wish,
+        network: &Network,
+        carrier: Carrier,
+        interface: &str,
+        mtu: u16,
+    ) -> io::Result<Self> {
         Ok(Self {
             wish: wish.clone(),
             network: network.clone(),
-            carrier: Carrier::Tunnel { number },
-            router: Router::new(&interface)?,
-            interface,
-            own,
-            tap: (peer, tap),
+            carrier,
+            router: Router::new(interface)?,
+            interface: interface.to_owned(),
+            own: HardwareAddress([0; 6]),
+            tap: None,
             mtu,
             addresses: BTreeSet::new(),
             taken: BTreeSet::new(),
@@ -93,7 +114,8 @@ impl HostTap {
     /// Whether it does what is wanted, and still can.
     pub(super) fn serves(&self, wish: &Wish, peer: PeerId) -> bool {
         let is_there = nix::net::if_::if_nametoindex(self.interface.as_str()).is_ok();
-        self.wish == *wish && self.tap.0 == peer && is_there
+        let is_of_peer = self.tap.is_none_or(|(it, _)| it == peer);
+        self.wish == *wish && is_of_peer && is_there
     }
 
     pub(super) fn wanted_of_server(&self) -> Tap {
@@ -129,7 +151,16 @@ impl HostTap {
         self.is_probing = true;
         let network_id = self.network.id.clone();
         let new: Vec<_> = chosen.difference(&self.addresses).copied().collect();
-        let (tap, own) = (self.tap.1, self.own);
+        let Some((_, tap)) = self.tap else {
+            // By a NIC of its own the host itself notices whoever has its address.
+            let probed = Probed {
+                network_id,
+                addresses: chosen,
+                claimed: BTreeSet::new(),
+            };
+            return Some(Box::pin(std::future::ready(probed)));
+        };
+        let own = self.own;
         Some(Box::pin(async move {
             for _ in 0..PROBES {
                 let new = new.clone();
@@ -195,9 +226,33 @@ impl HostTap {
         }
     }
 
-    /// The interface goes with the tap, and its addresses and routes with it.
-    pub(super) async fn remove(self, driver: &Driver) {
-        driver.remove_tap(self.tap.1).await;
+    pub(super) fn network_name(&self) -> &str {
+        &self.network.name
+    }
+
+    /// The NIC this is by.
+    pub(super) const fn nic(&self) -> Option<HardwareAddress> {
+        match self.carrier {
+            Carrier::Nic { address } => Some(address),
+            Carrier::Tunnel { .. } | Carrier::Unknown => None,
+        }
+    }
+
+    /// Whether the user has left the carrier to us.
+    pub(super) fn is_auto(&self) -> bool {
+        self.wish.carrier == CarrierChoice::Auto
+    }
+
+    /// A tap of the tunnel goes with its interface, addresses and routes; a NIC stays and loses them.
+    pub(super) async fn remove(mut self, driver: &Driver) {
+        match self.tap {
+            Some((_, tap)) => driver.remove_tap(tap).await,
+            None => {
+                if let Err(error) = self.router.retire() {
+                    tracing::warn!(self.interface, "cannot leave the NIC as it was: {error}");
+                }
+            }
+        }
     }
 }
 
@@ -210,6 +265,8 @@ fn hardware_address(host: &dtap_tunnel::PublicKey, network_id: &str) -> Hardware
     HardwareAddress([0x02, a, b, c, d, e])
 }
 
+/// Bytes; what HyperKit's NICs carry.
+const ETHERNET_MTU: u16 = 1500;
 /// As ARP probes are sent (RFC 5227, 2.1.1), but faster: nobody is a second away.
 const PROBES: u32 = 3;
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
