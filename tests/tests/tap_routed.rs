@@ -63,6 +63,23 @@ fn containers_are_reached_by_a_nic_of_the_vm() -> Result<()> {
     }
     assert_eq!(desktop.strays()?, 0);
 
+    // Docker starts it again, because nobody asked for its end.
+    let connected = Ends::of(&desktop)?;
+    let server = desktop.docker(&["inspect", "--format", "{{.State.Pid}}", "dtap"])?;
+    desktop.vm(&["kill", "-KILL", server.trim()]).text()?;
+    wait_until(PATIENCE, "there is another server", || {
+        desktop
+            .docker(&["inspect", "--format", "{{.State.Pid}}", "dtap"])
+            .is_ok_and(|it| it.trim() != "0" && it != server)
+    });
+    wait_until(PATIENCE, "the client has found it", || {
+        client.field("state") == "connected"
+    });
+    connected.are_back(&desktop, "kill -9 of the server")?;
+    wait_until(PATIENCE, "the page is served by the next", || {
+        serves(mac, web)
+    });
+
     // The interfaces of both ends are others now.
     desktop.restart()?;
     wait_until(PATIENCE, "the page is served again", || serves(mac, web));
@@ -101,23 +118,34 @@ impl Ends {
             "ip -6 route show table all proto 75",
         ] {
             let show: Vec<_> = show.split(' ').collect();
-            text += &desktop.mac(&show).text()?;
-            text += &desktop.vm(&show).text()?;
+            for output in [desktop.mac(&show), desktop.vm(&show)] {
+                text += &output.text()?;
+                text.push('\n');
+            }
         }
         text += &desktop.vm(&["iptables", "-S"]).text()?;
-        // That of veths of containers: they are others after a restart.
-        let lines = text.lines().filter(|it| !it.starts_with("veth"));
-        Ok(Self(lines.map(|it| format!("{}\n", it.trim())).collect()))
+        // Those that are made anew have other addresses of the kernel's own, and bridges other MACs.
+        let engines = |line: &&str| ["veth", "docker0"].iter().any(|it| line.starts_with(it));
+        let lines = text.lines().filter(|it| !engines(it)).map(|line| {
+            let words = line
+                .split_whitespace()
+                .filter(|it| !it.starts_with("fe80:"));
+            words.collect::<Vec<_>>().join(" ") + "\n"
+        });
+        Ok(Self(lines.collect()))
     }
 
     fn are_back(&self, desktop: &DockerDesktop, after: &str) -> Result<()> {
-        let mut now = Self::of(desktop)?;
+        let mut last = None;
         wait_until(PATIENCE, &format!("all is as before {after}"), || {
-            now = Self::of(desktop).unwrap_or(Self(String::new()));
-            if now != *self {
-                eprintln!("{}", now.0);
+            let now = Self::of(desktop).ok();
+            let is_new = now != last;
+            last = now;
+            let is_back = last.as_ref() == Some(self);
+            if is_new && !is_back {
+                eprintln!("not yet as before: {last:#?}");
             }
-            now == *self
+            is_back
         });
         Ok(())
     }
