@@ -107,7 +107,7 @@ fn containers_are_reached_by_a_nic_of_the_vm() -> Result<()> {
 
 /// What both ends of the NIC have, and the packet filter.
 #[derive(Debug, PartialEq, Eq)]
-struct Ends(String);
+struct Ends(Vec<String>);
 
 impl Ends {
     fn of(desktop: &DockerDesktop) -> Result<Self> {
@@ -130,24 +130,33 @@ impl Ends {
             let words = line
                 .split_whitespace()
                 .filter(|it| !it.starts_with("fe80:"));
-            words.collect::<Vec<_>>().join(" ") + "\n"
+            words.collect::<Vec<_>>().join(" ")
         });
         Ok(Self(lines.collect()))
     }
 
     fn are_back(&self, desktop: &DockerDesktop, after: &str) -> Result<()> {
-        let mut last = None;
+        let mut last = Vec::new();
         wait_until(PATIENCE, &format!("all is as before {after}"), || {
-            let now = Self::of(desktop).ok();
-            let is_new = now != last;
-            last = now;
-            let is_back = last.as_ref() == Some(self);
-            if is_new && !is_back {
-                eprintln!("not yet as before: {last:#?}");
+            let Ok(now) = Self::of(desktop) else {
+                return false;
+            };
+            let difference = self.difference(&now);
+            if last != difference {
+                eprintln!("after {after}: {difference:#?}");
+                last = difference;
             }
-            is_back
+            last.is_empty()
         });
         Ok(())
+    }
+
+    fn difference(&self, now: &Self) -> Vec<String> {
+        let without = |all: &Self, others: &Self, sign| {
+            let lines = all.0.iter().filter(|it| !others.0.contains(*it));
+            lines.map(|it| format!("{sign} {it}")).collect::<Vec<_>>()
+        };
+        [without(self, now, '-'), without(now, self, '+')].concat()
     }
 }
 
