@@ -16,10 +16,12 @@ mod stay;
 mod taps;
 mod view;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use dtap_tunnel::HardwareAddress;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,7 +34,7 @@ use crate::engines::{self, Source};
 use crate::state_dir::{self, StateDir};
 use crate::status::Status;
 use crate::stdout::say;
-use crate::tap::{self, Wish};
+use crate::tap::{self, Nic, Root, Wish};
 use crate::{borrowed, privilege};
 use claims::Claims;
 pub(crate) use connection::Connection;
@@ -60,6 +62,8 @@ struct Client {
     connections: JoinSet<Result<()>>,
     stop: watch::Sender<bool>,
     taps: watch::Sender<Vec<Wish>>,
+    parents: watch::Sender<BTreeSet<HardwareAddress>>,
+    root: Root,
     control: Control,
 }
 
@@ -75,12 +79,15 @@ async fn foreground(settings: Settings, options: &ConnectOptions) -> Result<()> 
     let control = Control::listen(&state.socket())?;
     let (stop, stopped) = watch::channel(false);
     let (taps, wishes) = watch::channel(Vec::new());
+    let (parents, wanted_parents) = watch::channel(BTreeSet::new());
+    let root = settings.root.clone();
     let shared = Shared {
         settings: Arc::new(settings),
         keys: state.keys(),
         patience,
         stop: stopped,
         taps: wishes,
+        parents: wanted_parents,
     };
     let names: Vec<_> = sources.iter().map(Source::name).collect();
     let claims = Claims::of(&names);
@@ -96,6 +103,8 @@ async fn foreground(settings: Settings, options: &ConnectOptions) -> Result<()> 
         connections,
         stop,
         taps,
+        parents,
+        root,
         control,
     };
     let asker = match client.until_enough().await {
@@ -146,6 +155,10 @@ impl Client {
                         });
                         question.answer_end(&Ok(())).await;
                     }
+                    Command::Parent => match self.parent() {
+                        Ok(name) => question.answer(&name).await,
+                        refusal => question.answer_end(&refusal.map(drop)).await,
+                    },
                     Command::Disconnect => return Ok(Some(question)),
                 },
                 index = changed(&mut self.views) => {
@@ -197,6 +210,35 @@ impl Client {
         Ok(())
     }
 
+    /// The name, in the VM, of a NIC that networks can have for their parent from now on; the same each time.
+    fn parent(&self) -> Result<String> {
+        let nics = tap::nics(&self.root)?;
+        let views: Vec<_> = self.views.iter().map(|view| view.borrow()).collect();
+        let is_used = |nic: &&Nic| {
+            let states = views.iter().map(|view| &view.status);
+            let interfaces = states.flat_map(|it| {
+                let taps = it.taps.iter().filter(|tap| !tap.is_by_parent);
+                taps.map(|tap| &tap.interface).chain([&it.interface])
+            });
+            interfaces.flatten().any(|it| *it == nic.interface)
+        };
+        let wanted = self.parents.borrow().clone();
+        let is_wanted = |nic: &&Nic| wanted.contains(&nic.address);
+        let free = || nics.iter().find(|nic| nic.is_there() && !is_used(nic));
+        let nic = nics.iter().find(is_wanted).or_else(free);
+        let nic = nic.context(
+            "no NIC of HyperKit's is free: restart Docker after `tap install`, detach a network, or install more by `tap install --nics N`",
+        )?;
+        let name = views.iter().find_map(|view| view.nics.get(&nic.address));
+        let name = name
+            .context("no engine that is connected has this NIC: restart Docker")?
+            .clone();
+        self.parents.send_modify(|all| {
+            all.insert(nic.address);
+        });
+        Ok(name)
+    }
+
     /// Answers in the background: the tunnel is asked for its counters.
     fn answer(&self, question: Question) {
         let views: Vec<_> = self
@@ -214,7 +256,11 @@ impl Client {
                     let engines: Vec<_> = views.iter().map(View::chosen).collect();
                     serde_json::to_string(&engines)
                 }
-                Command::Status | Command::Attach(_) | Command::Detach(_) | Command::Disconnect => {
+                Command::Status
+                | Command::Attach(_)
+                | Command::Detach(_)
+                | Command::Parent
+                | Command::Disconnect => {
                     let mut connections = Vec::new();
                     for view in &views {
                         connections.push(view.live().await);

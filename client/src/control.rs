@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Disconnect,
     Attach(Wish),
     Detach(NetworkName),
+    Parent,
 }
 
 impl Command {
@@ -37,7 +38,7 @@ impl Command {
     const fn is_harmless(&self) -> bool {
         match self {
             Self::Status | Self::Ls | Self::Engines => true,
-            Self::Disconnect | Self::Attach(_) | Self::Detach(_) => false,
+            Self::Disconnect | Self::Attach(_) | Self::Detach(_) | Self::Parent => false,
         }
     }
 }

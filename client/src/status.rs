@@ -81,6 +81,9 @@ pub(crate) struct Tap {
     pub(crate) address6: Option<IpNet>,
     pub(crate) state: TapState,
     pub(crate) reason: Option<String>,
+    /// Whether the interface is the other end of the network's parent.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) is_by_parent: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -78,6 +78,14 @@ enum Command {
         /// Name of the network; of several engines, CONNECTION/NAME
         network: String,
     },
+    /// Print the name of a NIC of the VM for `docker network create -d macvlan -o parent=NAME`
+    ///
+    /// Containers of such a network are in the Ethernet of this host's end of the NIC. `tap attach` takes an address
+    /// there.
+    Parent {
+        #[command(flatten)]
+        state: StateDir,
+    },
     /// Show whether the VM gets its interfaces; exit 0 when all is in place
     Status {
         /// Print JSON
@@ -143,6 +151,7 @@ pub(crate) async fn command(arguments: Arguments) -> Result<ExitCode> {
             };
             attach::attach(&state.directory, wish).await
         }
+        Command::Parent { state } => attach::parent(&state.directory).await,
         Command::Detach { state, network } => {
             attach::detach(&state.directory, network.as_str().into()).await
         }

@@ -1,9 +1,11 @@
 //! Ports of the machine's bridges: interfaces of ours that are in the Ethernet of a Docker network. And NICs, which are
 //! ours for a while only, as ports or otherwise.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
 
+use dtap_tunnel::HardwareAddress;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::SockProtocol;
 
@@ -24,6 +26,32 @@ pub fn join(interface: &str, bridge: &str) -> io::Result<u32> {
         link::enslave(&mut socket, port.index, index)?;
     }
     Ok(index)
+}
+
+/// Brings an interface up, as the parent of others; cheap if it is up already.
+///
+/// # Errors
+/// There is no such interface, or the kernel refused.
+pub fn raise(interface: &str) -> io::Result<()> {
+    let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+    let link = find(&mut socket, interface)?;
+    if link.is_up {
+        return Ok(());
+    }
+    link::raise(&mut socket, link.index)
+}
+
+/// The names of this machine's interfaces of Ethernet that no other is below.
+///
+/// # Errors
+/// The kernel refused to list them.
+pub fn nics() -> io::Result<BTreeMap<HardwareAddress, String>> {
+    let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
+    let links = link::links(&mut socket)?.into_iter();
+    let nics = links.filter(|link| !link.is_made);
+    Ok(nics
+        .filter_map(|link| Some((HardwareAddress(link.hardware?), link.name)))
+        .collect())
 }
 
 /// Bytes of the longest packet in a bridge's frames.

@@ -26,7 +26,8 @@ pub(crate) struct Taps {
 #[derive(Debug)]
 struct Port {
     interface: String,
-    bridge: u32,
+    /// None where it is the parent of others.
+    bridge: Option<u32>,
     /// Of the tunnel.
     tap: Option<(PeerId, TapId)>,
 }
@@ -89,7 +90,7 @@ impl Taps {
     ) -> io::Result<()> {
         let name = (key, tap.carrier.clone());
         if let Some(port) = self.ports.get(&name) {
-            let joined = bridge::join(&port.interface, &tap.bridge);
+            let joined = place(&port.interface, tap.bridge.as_deref());
             let is_same = matches!(joined, Ok(bridge) if bridge == port.bridge);
             if is_same && port.tap.is_none_or(|(peer, _)| peer == client.peer) {
                 return Ok(());
@@ -98,14 +99,15 @@ impl Taps {
         }
         let port = match &tap.carrier {
             Carrier::Tunnel { number } => {
-                self.open(driver, key, client, *number, &tap.bridge).await?
+                let bridge = tap.bridge.as_deref();
+                let bridge = bridge.ok_or_else(|| io::Error::other("no bridge is named"))?;
+                self.open(driver, key, client, *number, bridge).await?
             }
             Carrier::Nic { address } => {
                 let interface = bridge::borrow_nic(address.0)?;
-                let bridge = bridge::join(&interface, &tap.bridge)?;
                 Port {
+                    bridge: place(&interface, tap.bridge.as_deref())?,
                     interface,
-                    bridge,
                     tap: None,
                 }
             }
@@ -145,7 +147,7 @@ impl Taps {
         let tap = added.ok_or_else(|| io::Error::other("the client has left"))?;
         Ok(Port {
             interface,
-            bridge,
+            bridge: Some(bridge),
             tap: Some((client.peer, tap)),
         })
     }
@@ -162,6 +164,14 @@ impl Taps {
                 }
             }
         }
+    }
+}
+
+/// Makes an interface what it is to be: a port of this bridge, or by itself and up.
+fn place(interface: &str, bridge: Option<&str>) -> io::Result<Option<u32>> {
+    match bridge {
+        Some(bridge) => bridge::join(interface, bridge).map(Some),
+        None => bridge::raise(interface).map(|()| None),
     }
 }
 

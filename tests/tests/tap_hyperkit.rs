@@ -86,3 +86,52 @@ fn attached_by(client: &Client<'_>, carrier: &str) -> Result<String> {
 
 /// An emulated machine boots, and others are busy.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn containers_of_a_macvlan_network_on_a_nic_of_the_shim_are_in_the_hosts_ethernet() -> Result<()> {
+    if !can_run() || !Vm::can_run() {
+        return Ok(());
+    }
+    let desktop = DockerDesktop::start()?;
+    let client = Client::new(&desktop, "macvlan");
+    client.run(&["tap", "install"]).text()?;
+    desktop.restart()?;
+    client.connect(&["--timeout", "60"])?;
+
+    let parent = client.run(&["tap", "parent"]).text()?;
+    assert_eq!(
+        client.run(&["tap", "parent"]).text()?,
+        parent,
+        "the same each time"
+    );
+    let parent = format!("parent={}", parent.trim());
+    let network = [
+        "network",
+        "create",
+        "--driver",
+        "macvlan",
+        "--subnet",
+        "192.168.99.0/24",
+        "-o",
+    ];
+    desktop.docker(&[&network[..], &[&parent, "lan"]].concat())?;
+    let web = desktop.container("web", &["--network", "lan"])?;
+    let page = web.v4()?;
+    client.run(&["tap", "attach", "lan"]).text()?;
+    let interface = attached_by(&client, "hyperkit")?;
+    let mac = desktop.mac_namespace();
+    wait_until(PATIENCE, "the page is served", || serves(mac, page));
+    let page = page.to_string();
+    let route = desktop.mac(&["ip", "route", "get", &page]).text()?;
+    ensure!(route.contains(&format!("dev {interface}")), "{route}");
+    let address = client.status()?["connections"][0]["taps"][0]["address"].clone();
+    let address = address.as_str().unwrap_or_default();
+    let (address, _) = address.split_once('/').unwrap_or_default();
+    desktop.docker(&["exec", "web", "ping", "-c2", "-W5", address])?;
+    let refused = client.run(&["tap", "attach", "bridge", "--carrier", "hyperkit"]);
+    ensure!(
+        !refused.success() && refused.stderr.contains("in use"),
+        "{refused:?}"
+    );
+    client.disconnect()
+}

@@ -1,5 +1,6 @@
 //! One engine: how a session with it begins, and what belongs to one.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use dtap_net::session::Session;
 use dtap_tunnel::session::{Message, Paired};
-use dtap_tunnel::{PathPolicy, PeerId, PrivateKey};
+use dtap_tunnel::{HardwareAddress, PathPolicy, PeerId, PrivateKey};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub(super) stop: watch::Receiver<bool>,
     /// The networks whose Ethernet the user wants this host to be in.
     pub(super) taps: watch::Receiver<Vec<Wish>>,
+    /// The NICs that are to be parents of networks.
+    pub(super) parents: watch::Receiver<BTreeSet<HardwareAddress>>,
 }
 
 /// The engine a connection is for until the user chooses another.
@@ -96,7 +99,12 @@ impl Connection {
     ) -> Self {
         Self {
             leg: Leg::default(),
-            taps: Taps::new(&source.name(), shared.taps.clone(), shared.settings.clone()),
+            taps: Taps::new(
+                &source.name(),
+                shared.taps.clone(),
+                shared.parents.clone(),
+                shared.settings.clone(),
+            ),
             source,
             aim: None,
             settings: shared.settings.clone(),
@@ -293,6 +301,7 @@ impl Connection {
             let is_tunnel = link.nic.is_none();
             view.tunnel = is_tunnel.then(|| (link.driver.clone(), peer));
             view.status.mode = Some(if is_tunnel { "tunnel" } else { "tap" }.to_owned());
+            view.nics.clone_from(&paired.nics);
             view.status.interface = Some(link.interface.clone());
             view.status.server_version = Some(version);
             view.status.host_address = first_v4(&paired.host);

@@ -15,7 +15,7 @@ use super::connection::{Attached, Connection, goodbye};
 use super::contest::Contest;
 use super::pace::Pace;
 use super::stay::{End, stopped};
-use super::taps::Probed;
+use super::taps::{Ground, Probed};
 use super::view::set_path;
 use crate::docker::{Container, Engine, Network, Swarm};
 use crate::plan::{self, Input, Plan, Reach};
@@ -73,7 +73,7 @@ impl Connection {
         let mut others = claims.others();
         let mut listing = Some(Box::pin(list(engine.clone())));
         let mut news = None;
-        let mut wishes = self.taps.changes();
+        let mut wishes = Box::pin(self.taps.changed());
         let mut probing = None;
         let mut follower = Follower {
             attached,
@@ -130,7 +130,10 @@ impl Connection {
                     self.settle(probed);
                     follower.pace.wake_within(Duration::ZERO);
                 }
-                Ok(()) = wishes.changed() => follower.pace.wake_within(Duration::ZERO),
+                () = &mut wishes => {
+                    wishes = Box::pin(self.taps.changed());
+                    follower.pace.wake_within(Duration::ZERO);
+                }
                 now = claims.changed(&others) => {
                     others = now;
                     follower.pace.wake_within(Duration::ZERO);
@@ -245,7 +248,14 @@ impl Connection {
             peer,
             ..
         } = &follower.attached;
-        let taps = self.taps.plan(link, *peer, paired, &input, &plan).await;
+        let ground = Ground {
+            link,
+            peer: *peer,
+            paired,
+            input: &input,
+            plan: &plan,
+        };
+        let taps = self.taps.plan(&ground).await;
         follower.generation += 1;
         session.send(&Message::Plan {
             generation: follower.generation,

@@ -31,6 +31,8 @@ pub(super) struct Taps {
     connection: String,
     settings: Arc<Settings>,
     wishes: watch::Receiver<Vec<Wish>>,
+    /// NICs that the user wants to be parents of networks.
+    parents: watch::Receiver<BTreeSet<HardwareAddress>>,
     standing: BTreeMap<String, HostTap>,
     /// Why wishes that have no end of their own have none, by the network's name.
     unfulfilled: BTreeMap<String, Obstacle>,
@@ -40,6 +42,16 @@ pub(super) struct Taps {
     /// NICs that the server could not use, as that peer.
     lost: BTreeSet<HardwareAddress>,
     peer: Option<PeerId>,
+}
+
+/// What taps are planned on.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) link: &'a Link,
+    pub(super) peer: PeerId,
+    pub(super) paired: &'a Paired,
+    pub(super) input: &'a Input,
+    pub(super) plan: &'a Plan,
 }
 
 /// Why there is nothing.
@@ -54,10 +66,12 @@ impl Taps {
     pub(super) fn new(
         connection: &str,
         wishes: watch::Receiver<Vec<Wish>>,
+        parents: watch::Receiver<BTreeSet<HardwareAddress>>,
         settings: Arc<Settings>,
     ) -> Self {
         Self {
             settings,
+            parents,
             connection: connection.to_owned(),
             wishes,
             standing: BTreeMap::new(),
@@ -69,32 +83,36 @@ impl Taps {
         }
     }
 
-    /// Of what the user wants.
-    pub(super) fn changes(&self) -> watch::Receiver<Vec<Wish>> {
-        self.wishes.clone()
+    /// Returns when the user wants something else than when it was last called.
+    pub(super) fn changed(&mut self) -> impl Future<Output = ()> + use<> {
+        self.wishes.mark_unchanged();
+        self.parents.mark_unchanged();
+        let (mut wishes, mut parents) = (self.wishes.clone(), self.parents.clone());
+        async move {
+            let gone = tokio::select! {
+                changed = wishes.changed() => changed.is_err(),
+                changed = parents.changed() => changed.is_err(),
+            };
+            if gone {
+                std::future::pending().await
+            }
+        }
     }
 
     /// Makes this host's ends what the user wants and the engine has; gives what the server is to do.
-    pub(super) async fn plan(
-        &mut self,
-        link: &Link,
-        peer: PeerId,
-        paired: &Paired,
-        input: &Input,
-        plan: &Plan,
-    ) -> Vec<Tap> {
+    pub(super) async fn plan(&mut self, ground: &Ground<'_>) -> Vec<Tap> {
         let wishes: Vec<_> = self.wishes.borrow().clone();
         let wishes = wishes.into_iter().filter(|wish| {
             let network = &wish.network.network;
             wish.network.is(&self.connection, network)
         });
-        if self.peer.replace(peer) != Some(peer) {
+        if self.peer.replace(ground.peer) != Some(ground.peer) {
             self.lost.clear();
         }
         self.unfulfilled.clear();
         let mut wanted = BTreeSet::new();
         for wish in wishes.collect::<Vec<_>>() {
-            match self.fulfil(&wish, link, peer, paired, input, plan).await {
+            match self.fulfil(&wish, ground).await {
                 Ok(id) => drop(wanted.insert(id)),
                 Err((state, reason)) => {
                     let obstacle = Obstacle {
@@ -108,23 +126,28 @@ impl Taps {
         }
         let gone = self.standing.extract_if(.., |id, _| !wanted.contains(id));
         for (_, tap) in gone.collect::<Vec<_>>() {
-            self.remove(tap, &link.driver).await;
+            self.remove(tap, &ground.link.driver).await;
         }
-        self.standing
-            .values()
-            .map(HostTap::wanted_of_server)
-            .collect()
+        let parents = self.parents.borrow().clone();
+        let parents = parents
+            .iter()
+            .filter(|it| ground.paired.nics.contains_key(it));
+        let standing = self.standing.values().map(HostTap::wanted_of_server);
+        standing.chain(parents.map(|it| parent(*it))).collect()
     }
 
     async fn fulfil(
         &mut self,
         wish: &Wish,
-        link: &Link,
-        peer: PeerId,
-        paired: &Paired,
-        input: &Input,
-        plan: &Plan,
+        ground: &Ground<'_>,
     ) -> Result<String, (TapState, String)> {
+        let Ground {
+            link,
+            peer,
+            paired,
+            input,
+            plan,
+        } = *ground;
         let name = &wish.network.network;
         let Some(network) = input.networks.iter().find(|it| it.name == *name) else {
             return Err(match self.known.contains(name) {
@@ -136,8 +159,12 @@ impl Taps {
             });
         };
         let refuse = |reason: &str| Err((TapState::Refused, reason.to_owned()));
-        if network.driver != "bridge" {
-            return refuse("only networks of the driver bridge have a bridge to be a port of");
+        let parent = parent_nic(network, paired);
+        if network.driver != BRIDGE && parent.is_none() {
+            return refuse(
+                "only networks of the driver bridge have a bridge to be a port of, and others no parent of ours \
+                 (`dtap-client tap parent`)",
+            );
         }
         let state = plan.networks.iter().find(|it| it.name == *name);
         if state.is_some_and(|it| it.state == Reachability::Conflict || !it.mapped.is_empty()) {
@@ -163,7 +190,7 @@ impl Taps {
             if let Some(old) = self.standing.remove(&network.id) {
                 self.remove(old, &link.driver).await;
             }
-            let tap = self.open(wish, network, link, peer, tunnel).await;
+            let tap = self.open(wish, network, ground, tunnel, parent).await;
             let tap = tap.map_err(|error| (TapState::Waiting, error.to_string()))?;
             self.standing.insert(network.id.clone(), tap);
         }
@@ -178,11 +205,17 @@ impl Taps {
         &mut self,
         wish: &Wish,
         network: &Network,
-        link: &Link,
-        peer: PeerId,
+        ground: &Ground<'_>,
         tunnel: Ipv6Net,
+        parent: Option<HardwareAddress>,
     ) -> io::Result<HostTap> {
-        if let Some(nic) = self.choose_nic(wish, &link.interface)? {
+        let Ground { link, peer, .. } = *ground;
+        let nics = tap::all_nics(&self.settings.root).map_err(io::Error::other)?;
+        let nic = match parent {
+            Some(parent) => Some(of_parent(nics, parent)?),
+            None => self.choose_nic(wish, nics, &link.interface)?,
+        };
+        if let Some(nic) = nic {
             let directory = &self.settings.state_dir;
             borrowed::take(directory, &nic.interface).map_err(io::Error::other)?;
             return HostTap::by_nic(wish, network, &nic);
@@ -193,11 +226,10 @@ impl Taps {
     }
 
     /// The NIC that carries it, another than the connection's own; none if the tunnel is to.
-    fn choose_nic(&self, wish: &Wish, own: &str) -> io::Result<Option<Nic>> {
+    fn choose_nic(&self, wish: &Wish, nics: Vec<Nic>, own: &str) -> io::Result<Option<Nic>> {
         if wish.carrier == CarrierChoice::Tunnel {
             return Ok(None);
         }
-        let nics = tap::all_nics(&self.settings.root).map_err(io::Error::other)?;
         let is_used = |nic: &Nic| {
             nic.interface == own
                 || self
@@ -307,6 +339,7 @@ impl Taps {
                 address6: None,
                 state: obstacle.state,
                 reason: Some(obstacle.reason.clone()),
+                is_by_parent: false,
             });
         let mut states: Vec<_> = obstacles.collect();
         states.extend(self.standing.values().map(HostTap::state));
@@ -333,6 +366,37 @@ impl Taps {
     }
 }
 
+/// The NIC of the VM whose Ethernet the containers of a macvlan network are in.
+fn parent_nic(network: &Network, paired: &Paired) -> Option<HardwareAddress> {
+    let parent = network.options.get("parent")?;
+    let mut nics = paired.nics.iter();
+    let nic = nics.find(|(_, name)| *name == parent);
+    nic.map(|(address, _)| *address)
+        .filter(|_| network.driver == MACVLAN)
+}
+
+fn of_parent(nics: Vec<Nic>, parent: HardwareAddress) -> io::Result<Nic> {
+    let mut nics = nics.into_iter();
+    let nic = nics.find(|nic| nic.address == parent && nic.is_there());
+    nic.ok_or_else(|| {
+        io::Error::other(
+            "its parent leads nowhere on this host: `dtap-client tap parent` names one that does",
+        )
+    })
+}
+
+/// What the server is to do with a parent of networks.
+fn parent(address: HardwareAddress) -> Tap {
+    Tap {
+        id: address.to_string(),
+        network: String::new(),
+        bridge: None,
+        carrier: Carrier::Nic { address },
+    }
+}
+
+const BRIDGE: &str = "bridge";
+const MACVLAN: &str = "macvlan";
 const TUNNEL: &str = "tunnel";
 const HYPERKIT: &str = "hyperkit";
 

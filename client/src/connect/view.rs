@@ -1,7 +1,9 @@
 //! What a connection shows of itself.
 
+use std::collections::BTreeMap;
+
 use dtap_net::driver::Driver;
-use dtap_tunnel::{Path, PeerId};
+use dtap_tunnel::{HardwareAddress, Path, PeerId};
 
 use crate::docker::Endpoint;
 use crate::engines::Chosen;
@@ -15,6 +17,8 @@ pub(crate) struct View {
     pub(super) status: ConnectionStatus,
     pub(super) containers: Vec<ContainerState>,
     pub(super) tunnel: Option<(Driver, PeerId)>,
+    /// The VM's interfaces of Ethernet, as its server says.
+    pub(super) nics: BTreeMap<HardwareAddress, String>,
     /// The engine's identity, once it is known.
     pub(super) engine: Option<String>,
     /// Where it is, once that is known.
@@ -30,6 +34,7 @@ impl View {
             },
             containers: Vec::new(),
             tunnel: None,
+            nics: BTreeMap::new(),
             engine: None,
             endpoint: None,
         }

@@ -77,6 +77,16 @@ pub(super) async fn detach(directory: &Path, name: NetworkName) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says which interface of the VM can be the parent of networks.
+pub(super) async fn parent(directory: &Path) -> Result<ExitCode> {
+    privilege::require_root("bringing a network interface of the VM up")?;
+    match tell(directory, Command::Parent).await? {
+        Some(name) => say(&name),
+        None => bail!("name a parent: no client is running: `sudo dtap-client connect` first"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn tell(directory: &Path, command: Command) -> Result<Option<String>> {
     control::ask(directory, command).await
 }

@@ -23,6 +23,8 @@ pub(crate) struct Link {
     pub(crate) master: Option<u32>,
     /// Bytes.
     pub(crate) mtu: u32,
+    /// Whether software has made it, as bridges, veths and VLANs are.
+    pub(crate) is_made: bool,
 }
 
 /// How the interfaces of one parent exchange frames or packets.
@@ -60,6 +62,7 @@ pub(crate) fn links(socket: &mut Socket) -> io::Result<Vec<Link>> {
             hardware: link.get_address().ok().and_then(|it| it.try_into().ok()),
             master: link.get_master().ok().filter(|it| *it != 0),
             mtu: link.get_mtu().unwrap_or_default(),
+            is_made: link.get_linkinfo().is_ok(),
         }))
     })
 }
@@ -130,6 +133,17 @@ pub(crate) fn commission(
     finalize_nested_header(bytes, families);
     drop(attributes);
     socket.execute(&request)
+}
+
+/// Brings an interface up.
+pub(crate) fn raise(socket: &mut Socket, index: u32) -> io::Result<()> {
+    let up = libc::IFF_UP as u32;
+    let header = Ifinfomsg {
+        ifi_flags: up,
+        ifi_change: up,
+        ..numbered(index)
+    };
+    socket.execute(&Request::new().op_setlink_do(&header))
 }
 
 /// Writes an alias on an interface.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use dtap_net::bridge;
 use dtap_net::driver::Driver;
 use dtap_tunnel::HardwareAddress;
 use dtap_tunnel::session::{Attachment, NicOutcome, Paired, Problem, Tap};
@@ -180,6 +181,7 @@ impl Server {
             paired: Paired {
                 candidates: candidates::of_server(&data_plane.interface, data_plane.port),
                 port: data_plane.port,
+                nics: bridge::nics().context("list the interfaces of the engine's machine")?,
                 public_key: self.store.key.public(),
                 host: addresses.host().to_vec(),
                 server: addresses.server().to_vec(),

@@ -1,7 +1,7 @@
 //! The messages themselves, as JSON: read by people in a trace, and open to
 //! new fields.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -94,6 +94,9 @@ pub struct Paired {
     pub candidates: Vec<SocketAddr>,
     /// The server's UDP port, for addresses that only the client knows.
     pub port: u16,
+    /// The names that Ethernet interfaces have in the server's machine.
+    #[serde(default)]
+    pub nics: BTreeMap<HardwareAddress, String>,
 }
 
 impl Message {

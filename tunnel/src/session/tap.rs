@@ -16,8 +16,8 @@ pub struct Tap {
     pub id: String,
     /// The network's name, for messages to people.
     pub network: String,
-    /// The bridge it becomes a port of.
-    pub bridge: String,
+    /// The bridge it becomes a port of; none for a NIC that is the parent of other interfaces.
+    pub bridge: Option<String>,
     pub carrier: Carrier,
 }
 

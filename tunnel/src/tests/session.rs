@@ -102,8 +102,11 @@ fn key() -> impl Strategy<Value = PublicKey> {
 
 fn paired() -> impl Strategy<Value = Paired> {
     let addresses = vec(any::<IpAddr>(), 0..3);
-    (key(), addresses, nets(), sockets(), any::<u16>()).prop_map(
-        |(public_key, addresses, nets, candidates, port)| Paired {
+    let nic = (any::<[u8; 6]>().prop_map(HardwareAddress), ".{0,9}");
+    let nics = btree_map(nic.0, nic.1, 0..3);
+    (key(), addresses, nets(), sockets(), any::<u16>(), nics).prop_map(
+        |(public_key, addresses, nets, candidates, port, nics)| Paired {
+            nics,
             public_key,
             host: addresses.clone(),
             server: addresses,
@@ -167,12 +170,14 @@ fn tap() -> impl Strategy<Value = Tap> {
         any::<u16>().prop_map(|number| Carrier::Tunnel { number }),
         hardware().prop_map(|address| Carrier::Nic { address }),
     ];
-    (".{0,9}", ".{0,9}", ".{0,9}", carrier).prop_map(|(id, network, bridge, carrier)| Tap {
-        id,
-        network,
-        bridge,
-        carrier,
-    })
+    (".{0,9}", ".{0,9}", option::of(".{0,9}"), carrier).prop_map(
+        |(id, network, bridge, carrier)| Tap {
+            id,
+            network,
+            bridge,
+            carrier,
+        },
+    )
 }
 
 fn problem() -> impl Strategy<Value = Problem> {

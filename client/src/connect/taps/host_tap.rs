@@ -13,7 +13,7 @@ use dtap_tunnel::{HardwareAddress, PeerId, TapConfig, TapId};
 use ipnet::{IpNet, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
-use super::{Probing, carrier_name};
+use super::{BRIDGE, Probing, carrier_name};
 use crate::connect::link::Link;
 use crate::docker::Network;
 use crate::plan;
@@ -23,6 +23,8 @@ use crate::tap::{CarrierChoice, Nic, Wish};
 pub(super) struct HostTap {
     wish: Wish,
     network: Network,
+    /// In the VM, that the other end is a port of.
+    bridge: Option<String>,
     carrier: Carrier,
     pub(super) interface: String,
     own: HardwareAddress,
@@ -95,6 +97,7 @@ impl HostTap {
     ) -> io::Result<Self> {
         Ok(Self {
             wish: wish.clone(),
+            bridge: (network.driver == BRIDGE).then(|| network.bridge_interface()),
             network: network.clone(),
             carrier,
             router: Router::new(interface)?,
@@ -122,7 +125,7 @@ impl HostTap {
         Tap {
             id: self.network.id.clone(),
             network: self.network.name.clone(),
-            bridge: self.network.bridge_interface(),
+            bridge: self.bridge.clone(),
             carrier: self.carrier.clone(),
         }
     }
@@ -223,6 +226,7 @@ impl HostTap {
             address6: of_family(false),
             state,
             reason: self.problem.clone(),
+            is_by_parent: self.bridge.is_none(),
         }
     }
 
