@@ -47,6 +47,7 @@ pub(crate) struct ConnectionStatus {
     pub(crate) absent: bool,
     pub(crate) mode: Option<String>,
     pub(crate) interface: Option<String>,
+    /// How datagrams of the tunnel travel; in tap mode packets are none of them.
     pub(crate) path: Option<String>,
     pub(crate) endpoint: Option<String>,
     pub(crate) server_version: Option<String>,

@@ -11,7 +11,7 @@
 //! stands, those of `iptables-legacy` included. Everything that changes with a network is an element of a set, so that
 //! one network never touches another's. Nothing here needs `iptables` or `nft`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -36,8 +36,9 @@ mod ruleset;
 pub struct FirewallConfig {
     /// The tunnel interface.
     pub interface: String,
-    /// NICs whose other end is a host's: to that host they are what the tunnel interface is to others.
-    pub nics: BTreeSet<String>,
+    /// NICs whose other end is a host's: to that host they are what the tunnel interface is to others. With the tunnel
+    /// addresses it has, since nothing else than this tells that a packet comes from one of them.
+    pub nics: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Which tunnel address may exchange packets with which bridge: a host's address in the tunnel,
     /// and the name of the bridge's interface.
     pub attached: BTreeSet<(IpAddr, String)>,
@@ -59,7 +60,7 @@ pub struct FirewallConfig {
 impl FirewallConfig {
     /// By which hosts come in.
     fn ways(&self) -> BTreeSet<&str> {
-        let nics = self.nics.iter().map(String::as_str);
+        let nics = self.nics.keys().map(String::as_str);
         nics.chain([self.interface.as_str()]).collect()
     }
 }
@@ -113,7 +114,7 @@ impl Firewall {
     pub fn set(&mut self, config: &FirewallConfig) -> io::Result<()> {
         validate(config)?;
         let settled = self.settle_with_handovers(config)?;
-        self.nics.extend(config.nics.iter().cloned());
+        self.nics.extend(config.nics.keys().cloned());
         let legacy = legacy::set(&config.ways(), &self.nics, &self.lock, || {
             settled.has_docker
         });
@@ -320,7 +321,7 @@ fn validate(config: &FirewallConfig) -> io::Result<()> {
     let bridges = bridges.map(|(_, bridge)| bridge);
     let handovers = config.handovers.iter();
     let handovers = handovers.flat_map(|it| [&it.bridge, &it.foothold]);
-    let own = config.footholds.iter().chain(&config.nics);
+    let own = config.footholds.iter().chain(config.nics.keys());
     let own = own.chain([&config.interface]);
     for name in bridges.chain(handovers).chain(own) {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains(['\0', '/']) {

@@ -214,9 +214,10 @@ fn a_host_at_a_nic_meets_the_same_rules() {
         ("10.75.2.2", "br-b"),
         ("fd75:2::2", "br-b"),
     ];
+    let hosts = ["10.75.2.2", "fd75:2::2"].map(|it| it.parse().unwrap());
     let without = config(&attached, &[]);
     let with = FirewallConfig {
-        nics: ["eth1".to_owned()].into(),
+        nics: [("eth1".to_owned(), hosts.into())].into(),
         ..without.clone()
     };
     let mut firewall = firewall(&without);
@@ -241,6 +242,9 @@ fn a_host_at_a_nic_meets_the_same_rules() {
     ] {
         assert_eq!(site.send(from, to, receiver), Delivery::None, "{what}");
     }
+    mac.sh("ip addr add 10.75.0.2/32 dev eth0");
+    let feigned = site.send_as(&mac, "10.75.0.2", "172.30.1.2", &site.web);
+    assert_eq!(feigned, Delivery::None, "as another client");
     let masquerade = config(&attached, &["172.30.2.2"]).masquerade;
     let masquerading = FirewallConfig { masquerade, ..with };
     firewall.set(&masquerading).unwrap();

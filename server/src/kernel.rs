@@ -48,7 +48,7 @@ impl Kernel {
         let attachments = clients.values().flat_map(|client| &client.attachments);
         let mut grounds = Grounds::take(attachments.clone())?;
         let firewall = FirewallConfig {
-            nics: self.nics.interfaces(),
+            nics: self.nics.hosts(clients),
             ..firewall(&self.interface, clients, &grounds)
         };
         self.firewall

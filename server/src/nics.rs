@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 
 use dtap_net::bridge;
 use dtap_net::router::{Router, RouterConfig};
@@ -45,10 +46,17 @@ impl Nics {
         problems
     }
 
-    /// Their names in this machine.
-    pub(crate) fn interfaces(&self) -> BTreeSet<String> {
-        let nics = self.borrowed.values();
-        nics.map(|it| it.interface.clone()).collect()
+    /// Their names in this machine, with the addresses of the hosts behind them.
+    pub(crate) fn hosts(
+        &self,
+        clients: &BTreeMap<PublicKey, Client>,
+    ) -> BTreeMap<String, BTreeSet<IpAddr>> {
+        let hosts = |(address, nic): (&HardwareAddress, &Nic)| {
+            let own = clients.values().filter(|it| it.nic == Some(*address));
+            let hosts = own.flat_map(|it| it.addresses.host()).collect();
+            (nic.interface.clone(), hosts)
+        };
+        self.borrowed.iter().map(hosts).collect()
     }
 
     /// Routes to the hosts behind those that are borrowed.

@@ -111,6 +111,13 @@ fn instructions(statement: &Statement) -> Vec<Expression> {
             };
             address_and_interface(*family, address, *bridge, set)
         }
+        Statement::AtHome(family) => {
+            let (address, set) = match family {
+                Family::V4 => (SOURCE_4, Set::Hosts4),
+                Family::V6 => (SOURCE_6, Set::Hosts6),
+            };
+            address_and_interface(*family, address, Direction::In, set)
+        }
         Statement::Outward(family) => {
             let (address, set) = match family {
                 Family::V4 => (SOURCE_4, Set::Outward4),

@@ -336,8 +336,8 @@ fn absent_is_empty<T>(listed: io::Result<Vec<T>>) -> io::Result<Vec<T>> {
 /// concatenation's type has six bits per part (nft's `TYPE_BITS`).
 fn key_layout(set: Set) -> (u32, u32) {
     match set {
-        Set::Attached4 | Set::Outward4 => (TYPE_IPADDR << 6 | TYPE_IFNAME, 4 + 16),
-        Set::Attached6 | Set::Outward6 => (TYPE_IP6ADDR << 6 | TYPE_IFNAME, 16 + 16),
+        Set::Attached4 | Set::Outward4 | Set::Hosts4 => (TYPE_IPADDR << 6 | TYPE_IFNAME, 4 + 16),
+        Set::Attached6 | Set::Outward6 | Set::Hosts6 => (TYPE_IP6ADDR << 6 | TYPE_IFNAME, 16 + 16),
         Set::Callers4 => (TYPE_IPADDR << 6 | TYPE_IPADDR, 4 + 4),
         Set::Callers6 => (TYPE_IP6ADDR << 6 | TYPE_IP6ADDR, 16 + 16),
         Set::Excluded4 | Set::Masquerade4 => (TYPE_IPADDR, 4),

@@ -159,7 +159,7 @@ impl Hook {
 
 fn table(snapshot: &Snapshot, config: &FirewallConfig) -> Vec<Change> {
     let wanted = elements(config);
-    let ruleset = Ruleset::new(&config.ways());
+    let ruleset = Ruleset::new(config);
     if !has_sets(snapshot) || !is_intact(snapshot, &ruleset) {
         return vec![Change::ReplaceTable(ruleset, wanted)];
     }
@@ -191,6 +191,10 @@ fn handovers(snapshot: &Snapshot, config: &FirewallConfig) -> Option<Change> {
 fn elements(config: &FirewallConfig) -> BTreeMap<Set, BTreeSet<Vec<u8>>> {
     let attached = by_interface(&config.attached, Set::Attached4, Set::Attached6);
     let outward = by_interface(&config.outward, Set::Outward4, Set::Outward6);
+    let nics = config.nics.iter();
+    let hosts = nics.flat_map(|(nic, hosts)| hosts.iter().map(|host| (*host, nic.clone())));
+    let hosts = hosts.collect();
+    let hosts = by_interface(&hosts, Set::Hosts4, Set::Hosts6);
     let callers = config.callers.iter().map(|(called, caller)| {
         let set = of_family(*called, Set::Callers4, Set::Callers6);
         let key = [called, caller].map(|it| expression::address_key(*it));
@@ -202,7 +206,7 @@ fn elements(config: &FirewallConfig) -> BTreeMap<Set, BTreeSet<Vec<u8>>> {
     let mut elements: BTreeMap<_, BTreeSet<_>> = Set::ALL.map(|set| (set, BTreeSet::new())).into();
     let excluded = keys(&config.excluded, Set::Excluded4, Set::Excluded6);
     let masquerade = keys(&config.masquerade, Set::Masquerade4, Set::Masquerade6);
-    let reached = attached.chain(outward).chain(callers);
+    let reached = attached.chain(outward).chain(callers).chain(hosts);
     for (set, key) in reached.chain(excluded).chain(masquerade).chain(footholds) {
         elements.entry(set).or_default().insert(key);
     }

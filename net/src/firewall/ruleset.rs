@@ -1,7 +1,8 @@
 //! Our table as data, and as the text `nft list table inet dtap` prints.
 
-use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
+
+use super::FirewallConfig;
 
 mod handover;
 mod text;
@@ -47,6 +48,8 @@ pub(super) enum Statement {
     /// The tunnel address, which is the source of what goes out by a bridge, is attached to that
     /// bridge.
     Attached(Family, Direction),
+    /// The source is a tunnel address of the host at the NIC that it comes in by.
+    AtHome(Family),
     /// What comes from the tunnel leaves by an interface that a tunnel address may reach something by.
     Outward(Family),
     /// What goes to the tunnel comes from one who may call that tunnel address.
@@ -89,10 +92,12 @@ pub(super) enum Set {
     Masquerade4,
     Masquerade6,
     Footholds,
+    Hosts4,
+    Hosts6,
 }
 
 impl Set {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Attached4,
         Self::Attached6,
         Self::Outward4,
@@ -104,6 +109,8 @@ impl Set {
         Self::Masquerade4,
         Self::Masquerade6,
         Self::Footholds,
+        Self::Hosts4,
+        Self::Hosts6,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -119,13 +126,15 @@ impl Set {
             Self::Masquerade4 => "masquerade4",
             Self::Masquerade6 => "masquerade6",
             Self::Footholds => "footholds",
+            Self::Hosts4 => "hosts4",
+            Self::Hosts6 => "hosts6",
         }
     }
 
     fn key(self) -> &'static str {
         match self {
-            Self::Attached4 | Self::Outward4 => "ipv4_addr . ifname",
-            Self::Attached6 | Self::Outward6 => "ipv6_addr . ifname",
+            Self::Attached4 | Self::Outward4 | Self::Hosts4 => "ipv4_addr . ifname",
+            Self::Attached6 | Self::Outward6 | Self::Hosts6 => "ipv6_addr . ifname",
             Self::Callers4 => "ipv4_addr . ipv4_addr",
             Self::Callers6 => "ipv6_addr . ipv6_addr",
             Self::Excluded4 | Self::Masquerade4 => "ipv4_addr",
@@ -167,13 +176,13 @@ pub(super) struct Ruleset {
 }
 
 impl Ruleset {
-    /// The table for these ways that hosts come in by.
+    /// The table for the ways that hosts come in by.
     ///
     /// Docker's raw chain (priority −300) drops whatever is addressed to a container and does not
     /// come from its own bridge. It sees the flipped destination; conntrack (−200), DNAT and
     /// routing see the true one again.
-    pub(super) fn new(ways: &BTreeSet<&str>) -> Self {
-        let rules = Rules::from(ways);
+    pub(super) fn new(config: &FirewallConfig) -> Self {
+        let rules = Rules::from(config);
         let flip = rules.flip();
         Self {
             family: TableFamily::Inet,
@@ -275,42 +284,39 @@ fn by_footholds(direction: Direction) -> [Statement; 2] {
     ]
 }
 
-fn accepts(tunnel: &Statement, matches: [Statement; 2]) -> [Vec<Statement>; 2] {
-    matches.map(|it| vec![tunnel.clone(), it, Statement::Accept])
+/// The rules for all ways that hosts come in by.
+struct Rules<'a>(Vec<Way<'a>>);
+
+/// One of them.
+struct Way<'a> {
+    interface: &'a str,
+    /// Whether it is a NIC, by which anything may come in.
+    is_nic: bool,
 }
 
-struct Rules {
-    /// By each way that hosts come in by.
-    from_tunnel: Vec<Statement>,
-    to_tunnel: Vec<Statement>,
-}
-
-impl From<&BTreeSet<&str>> for Rules {
-    fn from(ways: &BTreeSet<&str>) -> Self {
-        let by = |direction| {
-            let ways = ways.iter();
-            ways.map(move |it| Statement::Interface(direction, (*it).to_owned()))
-        };
-        Self {
-            from_tunnel: by(Direction::In).collect(),
-            to_tunnel: by(Direction::Out).collect(),
-        }
+impl<'a> From<&'a FirewallConfig> for Rules<'a> {
+    fn from(config: &'a FirewallConfig) -> Self {
+        let ways = config.ways().into_iter().map(|interface| Way {
+            interface,
+            is_nic: config.nics.contains_key(interface),
+        });
+        Self(ways.collect())
     }
 }
 
-impl Rules {
+impl Rules<'_> {
     fn flip(&self) -> Vec<Vec<Statement>> {
-        let flip = |from: &Statement| {
-            FAMILIES.map(|family| vec![from.clone(), Statement::FlipDestination(family)])
+        let flip = |way: &Way<'_>| {
+            FAMILIES.map(|family| vec![way.coming(), Statement::FlipDestination(family)])
         };
-        self.from_tunnel.iter().flat_map(flip).collect()
+        self.0.iter().flat_map(flip).collect()
     }
 
     /// A drop is final whatever other tables say, an accept here is only an opinion. What comes
     /// from the tunnel is decided first, so that one client never reaches another.
     fn forward(&self) -> Vec<Vec<Statement>> {
-        let from_tunnel = self.from_tunnel.iter().flat_map(from);
-        let to_tunnel = self.to_tunnel.iter().flat_map(to);
+        let from_tunnel = self.0.iter().flat_map(Way::from);
+        let to_tunnel = self.0.iter().flat_map(Way::to);
         let by_footholds = [Direction::In, Direction::Out].map(by_footholds);
         let by_footholds = by_footholds.into_iter().flatten();
         from_tunnel
@@ -321,41 +327,51 @@ impl Rules {
 
     fn postrouting(&self) -> Vec<Vec<Statement>> {
         let keep =
-            |to: &Statement| FAMILIES.map(|family| vec![to.clone(), Statement::KeepSource(family)]);
-        let masquerade = |from: &Statement| {
+            |way: &Way<'_>| FAMILIES.map(|family| vec![way.going(), Statement::KeepSource(family)]);
+        let masquerade = |way: &Way<'_>| {
             let [v4, v6] = FAMILIES.map(Statement::NeedsMasquerade);
             [v4, v6, Statement::ByFoothold(Direction::Out)]
-                .map(|it| vec![from.clone(), it, Statement::Masquerade])
+                .map(|it| vec![way.coming(), it, Statement::Masquerade])
         };
-        let keep = self.to_tunnel.iter().flat_map(keep);
-        let masquerade = self.from_tunnel.iter().flat_map(masquerade);
-        keep.chain(masquerade).collect()
+        let keep = self.0.iter().flat_map(keep);
+        keep.chain(self.0.iter().flat_map(masquerade)).collect()
     }
 }
 
-fn from(tunnel: &Statement) -> Vec<Vec<Statement>> {
-    let mut rules = excluded(tunnel, Direction::Out).to_vec();
-    rules.extend(accepts(tunnel, attached(Direction::Out)));
-    rules.extend(accepts(tunnel, FAMILIES.map(Statement::Outward)));
-    rules.push(vec![tunnel.clone(), Statement::Drop]);
-    rules
-}
-
-fn to(tunnel: &Statement) -> Vec<Vec<Statement>> {
-    let mut rules = excluded(tunnel, Direction::In).to_vec();
-    rules.extend(accepts(tunnel, attached(Direction::In)));
-    rules.extend(accepts(tunnel, FAMILIES.map(Statement::Caller)));
-    for verdict in [
-        vec![Statement::Established, Statement::Accept],
-        vec![Statement::Drop],
-    ] {
-        rules.push([vec![tunnel.clone()], verdict].concat());
+impl Way<'_> {
+    fn coming(&self) -> Statement {
+        Statement::Interface(Direction::In, self.interface.to_owned())
     }
-    rules
-}
 
-fn attached(bridge: Direction) -> [Statement; 2] {
-    FAMILIES.map(|family| Statement::Attached(family, bridge))
+    fn going(&self) -> Statement {
+        Statement::Interface(Direction::Out, self.interface.to_owned())
+    }
+
+    fn from(&self) -> Vec<Vec<Statement>> {
+        let mut rules = excluded(&self.coming(), Direction::Out).to_vec();
+        let attached = FAMILIES.map(|family| (family, Statement::Attached(family, Direction::Out)));
+        let outward = FAMILIES.map(|family| (family, Statement::Outward(family)));
+        rules.extend(attached.into_iter().chain(outward).map(|(family, there)| {
+            let home = self.is_nic.then_some(Statement::AtHome(family));
+            let mut rule = vec![self.coming()];
+            rule.extend(home);
+            rule.extend([there, Statement::Accept]);
+            rule
+        }));
+        rules.push(vec![self.coming(), Statement::Drop]);
+        rules
+    }
+
+    fn to(&self) -> Vec<Vec<Statement>> {
+        let mut rules = excluded(&self.going(), Direction::In).to_vec();
+        let attached = FAMILIES.map(|family| Statement::Attached(family, Direction::In));
+        let callers = FAMILIES.map(Statement::Caller);
+        let accepted = attached.into_iter().chain(callers);
+        let accepted = accepted.chain([Statement::Established]);
+        rules.extend(accepted.map(|it| vec![self.going(), it, Statement::Accept]));
+        rules.push(vec![self.going(), Statement::Drop]);
+        rules
+    }
 }
 
 fn excluded(tunnel: &Statement, container: Direction) -> [Vec<Statement>; 2] {
@@ -374,10 +390,12 @@ mod tests {
     /// The same text that `nft` lists once the table is in the kernel: see the crate's tests.
     #[test]
     fn the_table_is_the_documented_one() {
-        assert_eq!(
-            Ruleset::new(&["dtap0"].into()).to_string(),
-            include_str!("table.nft")
-        );
+        let config = FirewallConfig {
+            interface: "dtap0".to_owned(),
+            ..FirewallConfig::default()
+        };
+        let text = Ruleset::new(&config).to_string();
+        assert_eq!(text, include_str!("table.nft"));
     }
 
     #[test]

@@ -113,16 +113,24 @@ impl Site {
 
     /// Sends a datagram from one namespace to an address of another, which answers it.
     pub(crate) fn send(&self, from: &Namespace, to: &str, receiver: &Namespace) -> Delivery {
+        let unspecified = if to.contains(':') { "::" } else { "0.0.0.0" };
+        self.send_as(from, unspecified, to, receiver)
+    }
+
+    /// As [`Self::send`], from one of the sender's addresses.
+    pub(crate) fn send_as(
+        &self,
+        from: &Namespace,
+        source: &str,
+        to: &str,
+        receiver: &Namespace,
+    ) -> Delivery {
+        let source = SocketAddr::new(source.parse().unwrap(), 0);
         let destination = SocketAddr::new(to.parse().unwrap(), PORT);
         let server = receiver.run(move || UdpSocket::bind(destination).unwrap());
         server.set_read_timeout(Some(PATIENCE)).unwrap();
         let client = from.run(move || {
-            let unspecified = if destination.is_ipv4() {
-                "0.0.0.0:0"
-            } else {
-                "[::]:0"
-            };
-            let socket = UdpSocket::bind(unspecified).unwrap();
+            let socket = UdpSocket::bind(source).unwrap();
             socket.send_to(b"question", destination).unwrap();
             socket
         });

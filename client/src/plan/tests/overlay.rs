@@ -233,6 +233,24 @@ fn a_network_for_services_only_says_what_would_help() {
 }
 
 #[test]
+fn a_nic_leads_to_bridges_but_not_there() {
+    let ov = overlay("ov");
+    let bridge = bridge("web", &["172.18.0.0/16"]);
+    let mut input = input(&ov);
+    input.networks.push(bridge.clone());
+    remote(&mut input, &ov, task("t1"));
+    input.reach = Reach::Nic;
+
+    let plan = plan(&input);
+
+    let told = state(&plan, &ov);
+    assert_eq!(told.state, Reachability::Unsupported);
+    assert!(told.reason.as_ref().unwrap().contains("--mode tunnel"));
+    assert_eq!(state(&plan, &bridge).state, Reachability::Reachable);
+    assert_eq!(plan.leg, BTreeSet::new());
+}
+
+#[test]
 fn a_leg_that_cannot_join_is_tried_again_and_its_network_not_routed() {
     let ov = overlay("ov");
     let mut input = input(&ov);

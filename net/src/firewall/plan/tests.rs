@@ -5,7 +5,7 @@ use crate::firewall::Handover;
 fn an_empty_kernel_gets_the_table_with_all_elements() {
     assert_eq!(
         shown(&set(&Snapshot::default(), &config())),
-        ["replace table: 1 1 0 0 0 0 0 0 1 0 0"]
+        ["replace table: 1 1 0 0 0 0 0 0 1 0 0 0 0"]
     );
 }
 
@@ -45,7 +45,7 @@ fn any_other_structure_is_replaced() {
         damage(&mut kernel);
         assert_eq!(
             shown(&set(&kernel, &config())),
-            ["replace table: 1 1 0 0 0 0 0 0 1 0 0"],
+            ["replace table: 1 1 0 0 0 0 0 0 1 0 0 0 0"],
             "damage {number}"
         );
     }
@@ -232,7 +232,7 @@ fn kernel() -> Snapshot {
         sets: sets(&config()),
         ..Snapshot::default()
     };
-    list(&mut snapshot, &Ruleset::new(&["dtap0"].into()));
+    list(&mut snapshot, &Ruleset::new(&config()));
     snapshot
 }
 

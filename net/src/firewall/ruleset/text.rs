@@ -65,6 +65,10 @@ impl fmt::Display for Statement {
                 };
                 write!(f, "{ip} {field} . {} @{}", bridge.key(), set.name())
             }
+            Self::AtHome(family) => {
+                let (ip, set) = family.names(Set::Hosts4, Set::Hosts6);
+                write!(f, "{ip} saddr . iifname @{}", set.name())
+            }
             Self::Outward(family) => {
                 let (ip, set) = family.names(Set::Outward4, Set::Outward6);
                 write!(f, "{ip} saddr . oifname @{}", set.name())
