@@ -131,8 +131,9 @@ impl Client {
                 question = self.control.question() => match &question.command {
                     Command::Status | Command::Ls | Command::Engines => self.answer(question),
                     Command::Attach(wish) => {
-                        let answer = self.attach(wish.clone());
-                        question.answer_end(&answer).await;
+                        let replaced = self.attach(wish.clone());
+                        let answer = replaced.and_then(|it| Ok(serde_json::to_string(&it)?));
+                        question.answer_or_error(&answer).await;
                     }
                     Command::Detach(network) => {
                         let network = network.clone();
@@ -161,8 +162,8 @@ impl Client {
         }
     }
 
-    /// Has this host be in a network, in another way if it is in it already.
-    fn attach(&self, wish: Wish) -> Result<()> {
+    /// Has this host be in a network, in another way if it is in it already; gives that which was wanted before.
+    fn attach(&self, wish: Wish) -> Result<Option<Wish>> {
         let names = self
             .views
             .iter()
@@ -185,11 +186,13 @@ impl Client {
             ),
             Some(_) | None => {}
         }
+        let mut replaced = None;
         self.taps.send_modify(|wishes| {
-            wishes.retain(|other| other.network != wish.network);
+            let at = wishes.iter().position(|it| it.network == wish.network);
+            replaced = at.map(|at| wishes.remove(at));
             wishes.push(wish);
         });
-        Ok(())
+        Ok(replaced)
     }
 
     /// Answers in the background: the tunnel is asked for its counters.
@@ -199,6 +202,7 @@ impl Client {
             .iter()
             .map(|view| view.borrow().clone())
             .collect();
+        let wishes = self.taps.borrow().clone();
         tokio::spawn(async move {
             let json = match question.command {
                 Command::Ls => {
@@ -212,7 +216,9 @@ impl Client {
                 Command::Status | Command::Attach(_) | Command::Detach(_) | Command::Disconnect => {
                     let mut connections = Vec::new();
                     for view in &views {
-                        connections.push(view.live().await);
+                        let mut connection = view.live().await;
+                        view.hide_unplanned(&mut connection.taps, &wishes);
+                        connections.push(connection);
                     }
                     serde_json::to_string(&Status::of(connections))
                 }

@@ -26,6 +26,8 @@ pub(super) type Probing = Pin<Box<dyn Future<Output = Probed> + Send>>;
 pub(super) struct Taps {
     connection: String,
     wishes: watch::Receiver<Vec<Wish>>,
+    /// Those of the last plan.
+    pub(super) planned: Vec<Wish>,
     standing: BTreeMap<String, HostTap>,
     /// Why wishes that have no end of their own have none, by the network's name.
     unfulfilled: BTreeMap<String, Obstacle>,
@@ -47,6 +49,7 @@ impl Taps {
         Self {
             connection: connection.to_owned(),
             wishes,
+            planned: Vec::new(),
             standing: BTreeMap::new(),
             unfulfilled: BTreeMap::new(),
             known: BTreeSet::new(),
@@ -68,8 +71,8 @@ impl Taps {
         input: &Input,
         plan: &Plan,
     ) -> Vec<Tap> {
-        let wishes: Vec<_> = self.wishes.borrow().clone();
-        let wishes = wishes.into_iter().filter(|wish| {
+        self.planned = self.wishes.borrow().clone();
+        let wishes = self.planned.clone().into_iter().filter(|wish| {
             let network = &wish.network.network;
             wish.network.is(&self.connection, network)
         });
@@ -79,6 +82,12 @@ impl Taps {
             match self.fulfil(&wish, link, peer, paired, input, plan).await {
                 Ok(id) => drop(wanted.insert(id)),
                 Err((state, reason)) => {
+                    // Who asks in vain for another way keeps the one that stands.
+                    let is_other = |it: &HostTap| it.is_of(&wish) && !it.does(&wish);
+                    let other = self.standing.iter().find(|(_, it)| is_other(it));
+                    if let (TapState::Refused, Some((id, _))) = (state, other) {
+                        wanted.insert(id.clone());
+                    }
                     let obstacle = Obstacle {
                         carrier: wish.carrier,
                         state,

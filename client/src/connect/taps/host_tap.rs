@@ -90,6 +90,16 @@ impl HostTap {
         })
     }
 
+    /// Whether it is in the network that is wanted.
+    pub(super) fn is_of(&self, wish: &Wish) -> bool {
+        self.wish.network == wish.network
+    }
+
+    /// Whether it is in the network as is wanted.
+    pub(super) fn does(&self, wish: &Wish) -> bool {
+        self.wish == *wish
+    }
+
     /// Whether it does what is wanted, and still can.
     pub(super) fn serves(&self, wish: &Wish, peer: PeerId) -> bool {
         let is_there = nix::net::if_::if_nametoindex(self.interface.as_str()).is_ok();
