@@ -144,7 +144,10 @@ impl Taps {
         let taken = plan::tap::taken(input, network);
         let current = self.standing.get(&network.id);
         let current = current.map(|it| it.addresses.clone()).unwrap_or_default();
-        plan::tap::choose(network, &taken, &current, wish.address)
+        let asked = self.standing.get(&network.id).filter(|it| it.does(wish));
+        let claimed = asked.map(HostTap::claimed).unwrap_or_default();
+        let taken_by_any = taken.union(&claimed).copied().collect();
+        plan::tap::choose(network, &taken_by_any, &current, wish.address)
             .map_err(|reason| (TapState::Refused, reason))?;
         let is_there = self
             .standing
