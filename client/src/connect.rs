@@ -172,12 +172,14 @@ impl Client {
         match &wish.network.connection {
             Some(connection) if !names.contains(connection) => {
                 bail!(
-                    "there is no connection '{connection}': {}",
+                    "attach to network {}: there is no connection '{connection}': {}",
+                    wish.network,
                     names.join(", ")
                 )
             }
             None if names.len() > 1 => bail!(
-                "several engines are connected: say {}",
+                "attach to network {}: several engines are connected: say {}",
+                wish.network,
                 names
                     .iter()
                     .map(|it| format!("{it}/{}", wish.network.network))

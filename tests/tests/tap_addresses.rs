@@ -39,7 +39,7 @@ fn it_is_what_docker_will_not_give_or_what_the_user_says() -> Result<()> {
     ] {
         refused(&client, address, reason)?;
         wait_until(SOON, "the former address is back", || {
-            Tap::of(&client, "web").is_ok_and(|now| now == said)
+            Tap::of(&client, "web").is_ok_and(|now| now.addresses == said.addresses)
         });
         assert!(serves(lab.mac_namespace(), web), "{address}");
     }

@@ -59,6 +59,9 @@ fn two_hosts_that_bridge_their_taps_by_a_cable_do_not_melt_the_network() -> Resu
         lab.docker(&ping)?;
     }
 
+    let logs = lab.mac(&["docker", "logs", "dtap"]);
+    assert!(logs.stderr.contains("frames come round"), "{logs:?}");
+
     // Once it is cut, both hosts are in the network again.
     lab.mac(&["ip", "link", "delete", "ring"]).text()?;
     for (tap, run) in taps.iter().zip([
