@@ -145,8 +145,9 @@ impl Client {
                 question = self.control.question() => match &question.command {
                     Command::Status | Command::Ls | Command::Engines => self.answer(question),
                     Command::Attach(wish) => {
-                        let answer = self.attach(wish.clone());
-                        question.answer_end(&answer).await;
+                        let replaced = self.attach(wish.clone());
+                        let answer = replaced.and_then(|it| Ok(serde_json::to_string(&it)?));
+                        question.answer_or_error(&answer).await;
                     }
                     Command::Detach(network) => {
                         let network = network.clone();
@@ -179,8 +180,8 @@ impl Client {
         }
     }
 
-    /// Has this host be in a network, in another way if it is in it already.
-    fn attach(&self, wish: Wish) -> Result<()> {
+    /// Has this host be in a network, in another way if it is in it already; gives that which was wanted before.
+    fn attach(&self, wish: Wish) -> Result<Option<Wish>> {
         let names = self
             .views
             .iter()
@@ -189,12 +190,14 @@ impl Client {
         match &wish.network.connection {
             Some(connection) if !names.contains(connection) => {
                 bail!(
-                    "there is no connection '{connection}': {}",
+                    "attach to network {}: there is no connection '{connection}': {}",
+                    wish.network,
                     names.join(", ")
                 )
             }
             None if names.len() > 1 => bail!(
-                "several engines are connected: say {}",
+                "attach to network {}: several engines are connected: say {}",
+                wish.network,
                 names
                     .iter()
                     .map(|it| format!("{it}/{}", wish.network.network))
@@ -203,11 +206,13 @@ impl Client {
             ),
             Some(_) | None => {}
         }
+        let mut replaced = None;
         self.taps.send_modify(|wishes| {
-            wishes.retain(|other| other.network != wish.network);
+            let at = wishes.iter().position(|it| it.network == wish.network);
+            replaced = at.map(|at| wishes.remove(at));
             wishes.push(wish);
         });
-        Ok(())
+        Ok(replaced)
     }
 
     /// The name, in the VM, of a NIC that networks can have for their parent from now on; the same each time.
@@ -246,6 +251,7 @@ impl Client {
             .iter()
             .map(|view| view.borrow().clone())
             .collect();
+        let wishes = self.taps.borrow().clone();
         tokio::spawn(async move {
             let json = match question.command {
                 Command::Ls => {
@@ -263,7 +269,9 @@ impl Client {
                 | Command::Disconnect => {
                     let mut connections = Vec::new();
                     for view in &views {
-                        connections.push(view.live().await);
+                        let mut connection = view.live().await;
+                        view.hide_unplanned(&mut connection.taps, &wishes);
+                        connections.push(connection);
                     }
                     serde_json::to_string(&Status::of(connections))
                 }

@@ -206,8 +206,19 @@ impl Question {
     pub(crate) async fn answer_end(self, ended: &Result<()>) {
         match ended {
             Ok(()) => self.answer("done\n").await,
-            Err(error) => self.answer(&format!("{ERROR}{error:#}\n")).await,
+            Err(error) => self.answer_error(error).await,
         }
+    }
+
+    pub(crate) async fn answer_or_error(self, answer: &Result<String>) {
+        match answer {
+            Ok(text) => self.answer(text).await,
+            Err(error) => self.answer_error(error).await,
+        }
+    }
+
+    async fn answer_error(self, error: &anyhow::Error) {
+        self.answer(&format!("{ERROR}{error:#}\n")).await;
     }
 
     /// Answers and closes; who asked may have gone.

@@ -180,6 +180,30 @@ fn a_changed_address_keeps_the_routes() {
     );
 }
 
+/// The kernel has one of them as the other's secondary, which goes with it.
+#[test]
+fn an_address_moves_within_its_prefix() {
+    if !isolated() {
+        return;
+    }
+    tunnel();
+    let mut router = Router::new("dtap0").unwrap();
+    router.set(&config()).unwrap();
+    for (address, other) in [("10.75.0.254", "10.75.0.2"), ("10.75.0.2", "10.75.0.254")] {
+        let moved = RouterConfig {
+            addresses: nets(&[&format!("{address}/24")]),
+            ..config()
+        };
+        router.set(&moved).unwrap();
+        let state = state();
+        assert!(
+            state.contains(&format!("{address}/24")) && !state.contains(&format!("{other}/24")),
+            "{state}"
+        );
+        assert!(state.contains("172.18.0.0/16"), "{state}");
+    }
+}
+
 #[test]
 fn the_route_of_somebody_else_is_named_and_kept_while_the_rest_is_set() {
     if !isolated() {

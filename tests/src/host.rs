@@ -14,7 +14,7 @@ pub struct Host<'a> {
     lab: &'a Lab,
     /// The file of its network namespace, as `mac` sees it.
     namespace: String,
-    _holder: Background,
+    holder: Background,
 }
 
 impl<'a> Host<'a> {
@@ -25,7 +25,7 @@ impl<'a> Host<'a> {
         let host = Self {
             lab,
             namespace: format!("/proc/{pid}/ns/net"),
-            _holder: holder,
+            holder,
         };
         let namespace = |path: &str| lab.mac(&["readlink", path]).stdout;
         wait_until(LIFE, "the host is there", || {
@@ -48,6 +48,14 @@ impl<'a> Host<'a> {
         let entrance = self.entrance();
         let entrance: Vec<_> = entrance.iter().map(String::as_str).collect();
         self.lab.mac(&[&entrance, program].concat())
+    }
+
+    /// A process in its network.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn pid(&self) -> Result<String> {
+        Ok(self.holder.pid()?.to_string())
     }
 
     /// What runs a program on it when it is run on `mac`.

@@ -38,13 +38,19 @@ pub mod machines;
 #[cfg(target_os = "linux")]
 pub mod matrix;
 #[cfg(target_os = "linux")]
+pub mod mdns;
+#[cfg(target_os = "linux")]
 pub mod misuse;
 #[cfg(target_os = "linux")]
 pub mod old_engine;
 #[cfg(target_os = "linux")]
 pub mod pings;
 #[cfg(target_os = "linux")]
+pub mod taps;
+#[cfg(target_os = "linux")]
 pub mod traffic;
+#[cfg(target_os = "linux")]
+pub mod transfer;
 mod wait;
 
 pub use wait::{keeps_promise, wait_until, within};

@@ -272,6 +272,7 @@ impl Connection {
             view.status.networks = plan.networks;
             view.containers = plan.containers;
             view.status.taps = self.taps.states();
+            view.wishes.clone_from(&self.taps.planned);
         });
         Ok(())
     }

@@ -33,6 +33,8 @@ pub(super) struct Taps {
     wishes: watch::Receiver<Vec<Wish>>,
     /// NICs that the user wants to be parents of networks.
     parents: watch::Receiver<BTreeSet<HardwareAddress>>,
+    /// Those of the last plan.
+    pub(super) planned: Vec<Wish>,
     standing: BTreeMap<String, HostTap>,
     /// Why wishes that have no end of their own have none, by the network's name.
     unfulfilled: BTreeMap<String, Obstacle>,
@@ -74,6 +76,7 @@ impl Taps {
             parents,
             connection: connection.to_owned(),
             wishes,
+            planned: Vec::new(),
             standing: BTreeMap::new(),
             unfulfilled: BTreeMap::new(),
             known: BTreeSet::new(),
@@ -101,8 +104,8 @@ impl Taps {
 
     /// Makes this host's ends what the user wants and the engine has; gives what the server is to do.
     pub(super) async fn plan(&mut self, ground: &Ground<'_>) -> Vec<Tap> {
-        let wishes: Vec<_> = self.wishes.borrow().clone();
-        let wishes = wishes.into_iter().filter(|wish| {
+        self.planned = self.wishes.borrow().clone();
+        let wishes = self.planned.clone().into_iter().filter(|wish| {
             let network = &wish.network.network;
             wish.network.is(&self.connection, network)
         });
@@ -115,6 +118,12 @@ impl Taps {
             match self.fulfil(&wish, ground).await {
                 Ok(id) => drop(wanted.insert(id)),
                 Err((state, reason)) => {
+                    // Who asks in vain for another way keeps the one that stands.
+                    let is_other = |it: &HostTap| it.is_of(&wish) && !it.does(&wish);
+                    let other = self.standing.iter().find(|(_, it)| is_other(it));
+                    if let (TapState::Refused, Some((id, _))) = (state, other) {
+                        wanted.insert(id.clone());
+                    }
                     let obstacle = Obstacle {
                         carrier: wish.carrier,
                         state,
@@ -180,7 +189,10 @@ impl Taps {
         let taken = plan::tap::taken(input, network);
         let current = self.standing.get(&network.id);
         let current = current.map(|it| it.addresses.clone()).unwrap_or_default();
-        plan::tap::choose(network, &taken, &current, wish.address)
+        let asked = self.standing.get(&network.id).filter(|it| it.does(wish));
+        let claimed = asked.map(HostTap::claimed).unwrap_or_default();
+        let taken_by_any = taken.union(&claimed).copied().collect();
+        plan::tap::choose(network, &taken_by_any, &current, wish.address)
             .map_err(|reason| (TapState::Refused, reason))?;
         let is_there = self
             .standing

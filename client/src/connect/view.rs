@@ -9,7 +9,8 @@ use crate::docker::Endpoint;
 use crate::engines::Chosen;
 use crate::ls::Listing;
 use crate::plan::ContainerState;
-use crate::status::ConnectionStatus;
+use crate::status::{ConnectionStatus, Tap, TapState};
+use crate::tap::Wish;
 
 /// The state of one connection; counters are asked for when needed.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub(crate) struct View {
     pub(super) engine: Option<String>,
     /// Where it is, once that is known.
     pub(super) endpoint: Option<Endpoint>,
+    /// What was wanted when the taps became what the status says.
+    pub(super) wishes: Vec<Wish>,
 }
 
 impl View {
@@ -37,6 +40,7 @@ impl View {
             nics: BTreeMap::new(),
             engine: None,
             endpoint: None,
+            wishes: Vec::new(),
         }
     }
 
@@ -54,6 +58,18 @@ impl View {
         Chosen {
             name: self.status.name.clone(),
             endpoint: self.endpoint.clone(),
+        }
+    }
+
+    /// What became of an earlier wish is no answer to one that was not looked at yet.
+    pub(super) fn hide_unplanned(&self, taps: &mut [Tap], wishes: &[Wish]) {
+        for tap in taps {
+            let name = &self.status.name;
+            let mut meant = wishes.iter().filter(|it| it.network.is(name, &tap.network));
+            if meant.any(|it| !self.wishes.contains(it)) {
+                tap.state = TapState::Attaching;
+                tap.reason = None;
+            }
         }
     }
 

@@ -21,9 +21,11 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) async fn attach(directory: &Path, wish: Wish) -> Result<ExitCode> {
     privilege::require_root("creating a network interface")?;
     let name = wish.network.clone();
-    if tell(directory, Command::Attach(wish)).await?.is_none() {
+    let Some(answer) = tell(directory, Command::Attach(wish)).await? else {
         bail!("attach to network {name}: no client is running: `sudo dtap-client connect` first");
-    }
+    };
+    let replaced: Option<Wish> =
+        serde_json::from_str(&answer).context("read the client's answer")?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         let tap = find(directory, &name).await?;
@@ -37,7 +39,8 @@ pub(super) async fn attach(directory: &Path, wish: Wish) -> Result<ExitCode> {
                 reason,
                 ..
             }) => {
-                tell(directory, Command::Detach(name.clone())).await?;
+                let as_before = replaced.map_or_else(|| Command::Detach(name.clone()), Command::Attach);
+                tell(directory, as_before).await?;
                 bail!("attach to network {name}: {}", reason.unwrap_or_default());
             }
             Some(tap) if Instant::now() > deadline => {

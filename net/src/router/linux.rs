@@ -53,6 +53,7 @@ impl Router {
         let link = kernel::set_link(&mut socket, index, config.mtu);
         failures.note("bring up", &self.interface, link);
         let config = &possible(&self.interface, config);
+        promote_secondaries(&self.interface);
         set_addresses(&mut socket, index, &config.addresses, &mut failures)?;
         let wanted = wanted(index, config);
         let entries = kernel::entries(&mut socket)?;
@@ -265,12 +266,43 @@ fn possible<'a>(interface: &str, config: &'a RouterConfig) -> Cow<'a, RouterConf
     })
 }
 
+/// Else an IPv4 address that goes takes those of its prefix along that came later (the kernel's `__inet_del_ifa`), and the
+/// last of all takes the routes. Where settings are read-only, they are set again.
+fn promote_secondaries(interface: &str) {
+    let setting = format!("/proc/sys/net/ipv4/conf/{interface}/promote_secondaries");
+    if let Err(error) = fs::write(&setting, "1") {
+        tracing::debug!(%error, setting, "cannot promote addresses");
+    }
+}
+
 fn set_addresses(
     socket: &mut Socket,
     index: u32,
     wanted: &BTreeSet<IpNet>,
     failures: &mut Failures,
 ) -> io::Result<()> {
+    let present = add_addresses(socket, index, wanted, failures)?;
+    let mut unwanted = present.difference(wanted).peekable();
+    if unwanted.peek().is_none() {
+        return Ok(());
+    }
+    for &address in unwanted {
+        failures.note(
+            "delete address",
+            address,
+            kernel::delete_address(socket, index, address),
+        );
+    }
+    add_addresses(socket, index, wanted, failures).map(drop)
+}
+
+/// Gives those that were there before.
+fn add_addresses(
+    socket: &mut Socket,
+    index: u32,
+    wanted: &BTreeSet<IpNet>,
+    failures: &mut Failures,
+) -> io::Result<BTreeSet<IpNet>> {
     let present = kernel::addresses(socket, index)?;
     for &address in wanted.difference(&present) {
         failures.note(
@@ -279,14 +311,7 @@ fn set_addresses(
             kernel::add_address(socket, index, address),
         );
     }
-    for &address in present.difference(wanted) {
-        failures.note(
-            "delete address",
-            address,
-            kernel::delete_address(socket, index, address),
-        );
-    }
-    Ok(())
+    Ok(present)
 }
 
 fn wanted(index: u32, config: &RouterConfig) -> BTreeMap<IpNet, Target> {

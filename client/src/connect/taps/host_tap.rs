@@ -35,7 +35,7 @@ pub(super) struct HostTap {
     pub(super) addresses: BTreeSet<IpNet>,
     /// What containers have.
     pub(super) taken: BTreeSet<IpAddr>,
-    /// What others than containers have, as probes say.
+    /// What others than containers have.
     claimed: BTreeSet<IpAddr>,
     is_probing: bool,
     /// Whether the server's end is a port of the bridge.
@@ -112,6 +112,21 @@ impl HostTap {
             is_joined: false,
             problem: None,
         })
+    }
+
+    /// Whether it is in the network that is wanted.
+    pub(super) fn is_of(&self, wish: &Wish) -> bool {
+        self.wish.network == wish.network
+    }
+
+    /// Whether it is in the network as is wanted.
+    pub(super) fn does(&self, wish: &Wish) -> bool {
+        self.wish == *wish
+    }
+
+    /// What others than containers have.
+    pub(super) fn claimed(&self) -> BTreeSet<IpAddr> {
+        self.claimed.clone()
     }
 
     /// Whether it does what is wanted, and still can.

@@ -26,7 +26,7 @@ impl Bound {
     }
 }
 
-pub(super) const GOALS: [Goal; 16] = [
+pub(super) const GOALS: [Goal; 17] = [
     Goal {
         what: "TCP: dtap / boringtun",
         bound: Bound::AtLeast(9.0),
@@ -46,6 +46,11 @@ pub(super) const GOALS: [Goal; 16] = [
         what: "TCP: container / dtap",
         bound: Bound::AtLeast(0.8),
         figure: |it| faster(it, Subject::Container, Subject::Dtap),
+    },
+    Goal {
+        what: "TCP: L2 / container",
+        bound: Bound::AtLeast(0.7),
+        figure: |it| faster(it, Subject::L2, Subject::Container),
     },
     Goal {
         what: "TCP by the session, Gbit/s",

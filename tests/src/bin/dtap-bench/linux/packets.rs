@@ -28,7 +28,7 @@ pub(super) fn measure(
     results: &mut Results,
 ) -> Result<()> {
     let subject = contestant.subject;
-    if matches!(subject, Subject::Exec | Subject::Container) {
+    if matches!(subject, Subject::Exec | Subject::Container | Subject::L2) {
         return Ok(());
     }
     let sink = Sink::start(stage.lab.vm_namespace(), PORT)?;

@@ -1,12 +1,14 @@
 //! All subjects up at once, on one cable, so that they can be measured in turn.
 
 use std::env;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use dtap_tests::client::Client;
 use dtap_tests::inside::Inside;
 use dtap_tests::lab::{Background, Container, Lab};
+use dtap_tests::taps::Tap;
 use dtap_tests::wait_until;
 use nix::unistd::Pid;
 
@@ -92,6 +94,10 @@ impl<'a> Stage<'a> {
                 let (_, processes) = self.connect(Subject::Dtap)?;
                 return Ok(contestant(self.web()?.v4()?.to_string(), processes));
             }
+            Subject::L2 => {
+                let (_, processes) = self.connect(Subject::Dtap)?;
+                return Ok(contestant(self.neighbour()?.to_string(), processes));
+            }
             Subject::Ceiling => ceiling(lab, tunnel)?,
             Subject::Gotatun => peer("gotatun")?,
             Subject::Boringtun => peer("boringtun-cli")?,
@@ -144,10 +150,29 @@ impl<'a> Stage<'a> {
             return Ok(web.clone());
         }
         let web = self.lab.container("web", &[])?;
-        let listener = Inside::of(self.lab, &web)?.background(&["iperf3", "--server"])?;
-        self.programs.push(listener);
+        self.listen(&web)?;
         self.web = Some(web.clone());
         Ok(web)
+    }
+
+    /// A container like it on a network of its own, which the host is attached to.
+    fn neighbour(&mut self) -> Result<Ipv4Addr> {
+        self.lab.docker(&["network", "create", "ethernet"])?;
+        let neighbour = self
+            .lab
+            .container("neighbour", &["--network", "ethernet"])?;
+        self.listen(&neighbour)?;
+        let clients = self.clients.iter();
+        let mut clients = clients.filter(|(of, _)| *of == Subject::Dtap);
+        let (_, client) = clients.next().context("find the client")?;
+        Tap::attach(client, "ethernet", &["--carrier", "tunnel"])?;
+        neighbour.v4()
+    }
+
+    fn listen(&mut self, container: &Container) -> Result<()> {
+        let listener = Inside::of(self.lab, container)?.background(&["iperf3", "--server"])?;
+        self.programs.push(listener);
+        Ok(())
     }
 }
 

@@ -15,6 +15,8 @@ pub(super) enum Subject {
     Dtap,
     /// dtap by UDP, to a container behind a bridge
     Container,
+    /// dtap by UDP, to a container in whose Ethernet the host is by a tap
+    L2,
     /// dtap by UDP without the offloads of the host's device, which macOS has none of
     Plain,
     /// dtap by the session, to the VM
@@ -35,6 +37,7 @@ impl Subject {
             Self::Ceiling => "ceiling",
             Self::Dtap => "dtap",
             Self::Container => "container",
+            Self::L2 => "l2",
             Self::Plain => "plain",
             Self::Session => "session",
             Self::Exec => "exec",
@@ -48,7 +51,7 @@ impl Subject {
     pub(super) const fn is_dtap(self) -> bool {
         matches!(
             self,
-            Self::Dtap | Self::Container | Self::Plain | Self::Session
+            Self::Dtap | Self::Container | Self::L2 | Self::Plain | Self::Session
         )
     }
 
