@@ -1,11 +1,56 @@
 //! Whether the engine shares this host's network namespace, as Docker on a
 //! Linux host does: then there is nothing to tunnel.
 
+use anyhow::{Context as _, Result};
 use dtap_net::{namespace, router};
 use dtap_tunnel::session::Hello;
+use futures_util::StreamExt as _;
 use ipnet::IpNet;
 
-use crate::docker::{Endpoint, Network, Subnet, Target};
+use super::connection::Connection;
+use super::follow::{BURST, list};
+use super::stay::{End, stopped};
+use crate::docker::{Endpoint, Engine, Network, Subnet, Target};
+use crate::plan::{self, Input, Reach};
+use crate::status::State;
+
+impl Connection {
+    /// As [`Self::follow`], where there is nothing to set.
+    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<End> {
+        let mut events = engine.events().await?;
+        let mut stop = self.stop.clone();
+        let mut elsewhere = Box::pin(self.leads_elsewhere());
+        loop {
+            let listed = list(engine.clone()).await?;
+            let input = Input {
+                networks: listed.networks,
+                containers: listed.containers,
+                swarm: listed.swarm,
+                filters: self.settings.filters.clone(),
+                reach: Reach::Direct,
+                server: engine.server().await?.map(|server| server.id),
+                ..Input::default()
+            };
+            let plan = plan::plan(&input);
+            self.claims.settle();
+            self.view.send_modify(|view| {
+                view.status.state = State::Connected;
+                view.status.reason = None;
+                view.status.absent = false;
+                view.status.mode = Some("tunnel".to_owned());
+                view.status.path = Some("direct".to_owned());
+                view.status.networks = plan.networks;
+                view.containers = plan.containers;
+            });
+            tokio::select! {
+                event = events.next() => event.context("follow the engine's events")??,
+                () = &mut elsewhere => return Ok(End::Moved),
+                () = stopped(&mut stop) => return Ok(End::Stopped),
+            };
+            tokio::time::sleep(BURST).await;
+        }
+    }
+}
 
 /// Decides without touching the engine.
 ///

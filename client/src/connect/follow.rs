@@ -1,45 +1,40 @@
 //! What a connected client does: wake, list, plan, set; and stay in touch.
 
+mod hear;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use dtap_net::router::RouteWatch;
 use dtap_tunnel::Path;
-use dtap_tunnel::session::{Message, NicOutcome, Problem};
+use dtap_tunnel::session::{Message, NicOutcome};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 
+use self::hear::REFUSED_AGAIN;
 use super::claims::Others;
 use super::connection::{Attached, Connection, goodbye};
 use super::contest::Contest;
 use super::pace::Pace;
 use super::stay::{End, stopped};
 use super::taps::{Ground, Probed};
-use super::view::set_path;
 use crate::docker::{Container, Engine, Network, Swarm};
-use crate::plan::{self, Input, Plan, Reach};
-use crate::status::State;
+use crate::plan::{self, Input, Plan};
 use crate::{host, map_memory};
 
 /// What the engine had at one moment.
-struct Listed {
-    networks: Vec<Network>,
-    containers: Vec<Container>,
-    swarm: Swarm,
+pub(super) struct Listed {
+    pub(super) networks: Vec<Network>,
+    pub(super) containers: Vec<Container>,
+    pub(super) swarm: Swarm,
 }
 
-/// Of the server, for the handshake.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Events come in bursts (`compose up`); the first of a burst waits this long
 /// for the rest.
-const BURST: Duration = Duration::from_millis(30);
-/// How long until the server is asked again for what it could not attach.
-const REFUSED_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const BURST: Duration = Duration::from_millis(30);
 /// Routes change in bursts, too, when a VPN comes up.
 const ROUTES_BURST: Duration = Duration::from_millis(200);
-/// The handshake takes two round trips of the session.
-const HANDSHAKE_POLL: Duration = Duration::from_millis(5);
 
 /// The loop's own state.
 struct Follower {
@@ -164,42 +159,6 @@ impl Connection {
         }
     }
 
-    /// As [`Self::follow`], where there is nothing to set.
-    pub(super) async fn follow_direct(&mut self, engine: Engine) -> Result<End> {
-        let mut events = engine.events().await?;
-        let mut stop = self.stop.clone();
-        let mut elsewhere = Box::pin(self.leads_elsewhere());
-        loop {
-            let listed = list(engine.clone()).await?;
-            let input = Input {
-                networks: listed.networks,
-                containers: listed.containers,
-                swarm: listed.swarm,
-                filters: self.settings.filters.clone(),
-                reach: Reach::Direct,
-                server: engine.server().await?.map(|server| server.id),
-                ..Input::default()
-            };
-            let plan = plan::plan(&input);
-            self.claims.settle();
-            self.view.send_modify(|view| {
-                view.status.state = State::Connected;
-                view.status.reason = None;
-                view.status.absent = false;
-                view.status.mode = Some("tunnel".to_owned());
-                view.status.path = Some("direct".to_owned());
-                view.status.networks = plan.networks;
-                view.containers = plan.containers;
-            });
-            tokio::select! {
-                event = events.next() => event.context("follow the engine's events")??,
-                () = &mut elsewhere => return Ok(End::Moved),
-                () = stopped(&mut stop) => return Ok(End::Stopped),
-            };
-            tokio::time::sleep(BURST).await;
-        }
-    }
-
     pub(super) async fn say_bye(&mut self, mut attached: Attached) {
         self.debt = goodbye(&mut attached.session).await;
     }
@@ -301,44 +260,6 @@ impl Connection {
         }
     }
 
-    async fn hear(&mut self, follower: &mut Follower, message: Message) -> Result<()> {
-        match message {
-            Message::PlanDone {
-                generation,
-                problems,
-                tap_problems,
-                nic,
-            } => {
-                self.hear_of_nic(nic)?;
-                if generation == follower.generation {
-                    follower.refuse(problems);
-                    if let Some(link) = &self.link {
-                        self.taps.hear(tap_problems, &link.driver).await;
-                    }
-                    if self.taps.is_unsettled() {
-                        follower.pace.wake_within(REFUSED_AGAIN);
-                    }
-                    self.view
-                        .send_modify(|view| view.status.taps = self.taps.states());
-                }
-                if self.view.borrow().status.state != State::Connected && !self.leg.is_settling() {
-                    self.connected(follower).await?;
-                }
-            }
-            Message::Failed { error } => bail!("the server gave up: {error}"),
-            Message::Bye => bail!("the server ended the session"),
-            Message::Heartbeat
-            | Message::Hello(_)
-            | Message::Pair { .. }
-            | Message::Paired(_)
-            | Message::Plan { .. }
-            | Message::Candidates { .. }
-            | Message::Path(_)
-            | Message::Unknown => {}
-        }
-        Ok(())
-    }
-
     fn hear_of_nic(&self, outcome: Option<NicOutcome>) -> Result<()> {
         let wanted = self.link.as_ref().and_then(|link| link.nic.as_ref());
         match (wanted, outcome) {
@@ -349,71 +270,9 @@ impl Connection {
             }
         }
     }
-
-    /// The first plan is in force; connected when the keys are agreed, too.
-    async fn connected(&self, follower: &Follower) -> Result<()> {
-        let link = self.link.as_ref().context("open the tunnel")?;
-        let peer = follower.attached.peer;
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            let status = link.driver.call(move |tunnel, _| tunnel.status(peer)).await;
-            let status = status.flatten().context("reach the tunnel")?;
-            if status.last_handshake.is_some() {
-                break status;
-            }
-            if Instant::now() > deadline {
-                bail!("the server does not answer the handshake");
-            }
-            tokio::time::sleep(HANDSHAKE_POLL).await;
-        };
-        self.view.send_modify(|view| {
-            view.status.state = State::Connected;
-            view.status.reason = None;
-            view.status.absent = false;
-            if link.nic.is_none() {
-                set_path(&mut view.status, status.path);
-            }
-        });
-        Ok(())
-    }
-
-    /// Shows a change of path, and plans again: the endpoint must not be
-    /// routed into the tunnel.
-    async fn look_at_path(&self, follower: &mut Follower) -> Result<()> {
-        let link = self.link.as_ref().context("open the tunnel")?;
-        let path = link.path(follower.attached.peer).await?;
-        if path != follower.path {
-            follower.path = path;
-            follower.pace.wake_within(BURST);
-            if link.nic.is_none() {
-                self.view
-                    .send_modify(|view| set_path(&mut view.status, path));
-            }
-        }
-        Ok(())
-    }
 }
 
-impl Follower {
-    /// What the server cannot attach is not to be routed; what it can again, is. Its machine may change without an event,
-    /// so it is asked again.
-    fn refuse(&mut self, problems: Vec<Problem>) {
-        let reason = |reason: String| match &self.attached.unequipped {
-            Some(cause) => format!("{reason}; {cause}"),
-            None => reason,
-        };
-        let refused = problems.into_iter();
-        let refused = refused.map(|it| (it.id, reason(it.reason))).collect();
-        if self.refused != refused {
-            self.refused = refused;
-            self.pace.wake_within(BURST);
-        } else if !self.refused.is_empty() {
-            self.pace.wake_within(REFUSED_AGAIN);
-        }
-    }
-}
-
-async fn list(engine: Engine) -> Result<Listed> {
+pub(super) async fn list(engine: Engine) -> Result<Listed> {
     let (networks, containers) = tokio::try_join!(engine.networks(), engine.containers())?;
     let swarm = engine.swarm(&networks, &containers).await?;
     Ok(Listed {

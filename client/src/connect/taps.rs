@@ -1,25 +1,25 @@
 //! The networks whose Ethernet this host is in: its ends of them, and what is to be said of each.
 
+mod carrier;
 mod host_tap;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use dtap_net::driver::Driver;
-use dtap_tunnel::session::{Carrier, Paired, Problem, Tap};
+use dtap_tunnel::session::{Paired, Problem, Tap};
 use dtap_tunnel::{HardwareAddress, PeerId};
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use tokio::sync::watch;
 
 use super::link::Link;
 use crate::borrowed;
 use crate::config::Settings;
-use crate::docker::Network;
 use crate::plan::{self, Input, Plan, Reachability};
 use crate::status::{self, TapState};
-use crate::tap::{self, CarrierChoice, Nic, Wish};
+use crate::tap::{CarrierChoice, Wish};
+use carrier::{BRIDGE, HYPERKIT, TUNNEL, parent, parent_nic};
 use host_tap::HostTap;
 pub(super) use host_tap::Probed;
 
@@ -213,59 +213,6 @@ impl Taps {
         Ok(network.id.clone())
     }
 
-    async fn open(
-        &mut self,
-        wish: &Wish,
-        network: &Network,
-        ground: &Ground<'_>,
-        tunnel: Ipv6Net,
-        parent: Option<HardwareAddress>,
-    ) -> io::Result<HostTap> {
-        let Ground { link, peer, .. } = *ground;
-        let nics = tap::all_nics(&self.settings.root).map_err(io::Error::other)?;
-        let nic = match parent {
-            Some(parent) => Some(of_parent(nics, parent)?),
-            None => self.choose_nic(wish, nics, &link.interface)?,
-        };
-        if let Some(nic) = nic {
-            let directory = &self.settings.state_dir;
-            borrowed::take(directory, &nic.interface).map_err(io::Error::other)?;
-            return HostTap::by_nic(wish, network, &nic);
-        }
-        let number = self.next_number;
-        self.next_number = self.next_number.wrapping_add(1);
-        HostTap::by_tunnel(wish, network, link, peer, tunnel, number).await
-    }
-
-    /// The NIC that carries it, another than the connection's own; none if the tunnel is to.
-    fn choose_nic(&self, wish: &Wish, nics: Vec<Nic>, own: &str) -> io::Result<Option<Nic>> {
-        if wish.carrier == CarrierChoice::Tunnel {
-            return Ok(None);
-        }
-        let is_used = |nic: &Nic| {
-            nic.interface == own
-                || self
-                    .standing
-                    .values()
-                    .any(|it| it.nic() == Some(nic.address))
-        };
-        let is_usable = |nic: &&Nic| {
-            let is_lost = wish.carrier == CarrierChoice::Auto && self.lost.contains(&nic.address);
-            !is_used(nic) && nic.is_there() && !is_lost
-        };
-        let nic = nics.iter().find(is_usable);
-        match (nic, wish.carrier) {
-            (None, CarrierChoice::Hyperkit) => Err(io::Error::other(if nics.is_empty() {
-                "no NIC of HyperKit's: `sudo dtap-client tap install`, or --carrier tunnel"
-            } else if nics.iter().any(is_used) {
-                "every NIC of HyperKit's is in use: `sudo dtap-client tap install --nics N` for more, or --carrier tunnel"
-            } else {
-                "HyperKit does not run with its new NIC yet: restart Docker, or --carrier tunnel"
-            })),
-            (nic, _) => Ok(nic.cloned()),
-        }
-    }
-
     /// What the server has made of the last plan; none if it knows no taps.
     pub(super) async fn hear(&mut self, problems: Option<Vec<Problem>>, driver: &Driver) {
         let Some(problems) = problems else {
@@ -375,46 +322,5 @@ impl Taps {
             self.remove(tap, driver).await;
         }
         self.unfulfilled.clear();
-    }
-}
-
-/// The NIC of the VM whose Ethernet the containers of a macvlan network are in.
-fn parent_nic(network: &Network, paired: &Paired) -> Option<HardwareAddress> {
-    let parent = network.options.get("parent")?;
-    let mut nics = paired.nics.iter();
-    let nic = nics.find(|(_, name)| *name == parent);
-    nic.map(|(address, _)| *address)
-        .filter(|_| network.driver == MACVLAN)
-}
-
-fn of_parent(nics: Vec<Nic>, parent: HardwareAddress) -> io::Result<Nic> {
-    let mut nics = nics.into_iter();
-    let nic = nics.find(|nic| nic.address == parent && nic.is_there());
-    nic.ok_or_else(|| {
-        io::Error::other(
-            "its parent leads nowhere on this host: `dtap-client tap parent` names one that does",
-        )
-    })
-}
-
-/// What the server is to do with a parent of networks.
-fn parent(address: HardwareAddress) -> Tap {
-    Tap {
-        id: address.to_string(),
-        network: String::new(),
-        bridge: None,
-        carrier: Carrier::Nic { address },
-    }
-}
-
-const BRIDGE: &str = "bridge";
-const MACVLAN: &str = "macvlan";
-const TUNNEL: &str = "tunnel";
-const HYPERKIT: &str = "hyperkit";
-
-const fn carrier_name(carrier: &Carrier) -> &'static str {
-    match carrier {
-        Carrier::Nic { .. } => HYPERKIT,
-        Carrier::Tunnel { .. } | Carrier::Unknown => TUNNEL,
     }
 }

@@ -13,7 +13,8 @@ use dtap_tunnel::{HardwareAddress, PeerId, TapConfig, TapId};
 use ipnet::{IpNet, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
-use super::{BRIDGE, Probing, carrier_name};
+use super::Probing;
+use super::carrier::{BRIDGE, carrier_name};
 use crate::connect::link::Link;
 use crate::docker::Network;
 use crate::plan;
