@@ -2,6 +2,7 @@
 
 mod requests;
 mod startup;
+mod status;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
