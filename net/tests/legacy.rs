@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dtap_net::firewall::Firewall;
+use dtap_net::firewall::{Firewall, FirewallConfig};
 use namespace::{isolated, output, sh};
 use nix::unistd::gettid;
 use tables::{Engine, ROUNDS, config, names, saved, uncounted, wait_for_sleep, without_ours};
@@ -232,6 +232,33 @@ fn a_killed_predecessors_accepts_are_swept_whatever_their_interface() {
     Firewall::sweep(&engine.lock, &BTreeSet::new()).unwrap();
     assert_eq!(saved(), before);
     Firewall::sweep(&engine.lock, &BTreeSet::new()).unwrap();
+    assert_eq!(saved(), before);
+}
+
+#[test]
+fn the_accepts_of_a_nic_come_and_go_with_it() {
+    if !isolated() {
+        return;
+    }
+    let engine = Engine::new();
+    engine.restore();
+    let before = saved();
+    let by_nic = FirewallConfig {
+        nics: [("eth1".to_owned(), BTreeSet::new())].into(),
+        ..config("dtap0")
+    };
+    let count = || saved().matches("eth1 -j ACCEPT").count();
+    let mut firewall = engine.firewall();
+    firewall.set(&by_nic).unwrap();
+    assert_eq!(count(), 4, "both directions of both families");
+    firewall.set(&config("dtap0")).unwrap();
+    assert_eq!(count(), 0);
+    firewall.set(&by_nic).unwrap();
+    drop(firewall);
+    // Only whoever knows that the NIC was its predecessor's may take them away.
+    Firewall::sweep(&engine.lock, &BTreeSet::new()).unwrap();
+    assert_eq!(count(), 4);
+    Firewall::sweep(&engine.lock, &["eth1".to_owned()].into()).unwrap();
     assert_eq!(saved(), before);
 }
 

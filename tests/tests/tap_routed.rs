@@ -34,6 +34,10 @@ fn containers_are_reached_by_a_nic_of_the_vm() -> Result<()> {
 
     let mac = desktop.mac_namespace();
     let web = desktop.container("web", &["--restart=always"])?.v4()?;
+    let nic = ["ip", "-br", "address", "show", "dev", "eth1"];
+    wait_until(PATIENCE, "the VM's end is nobody's", || {
+        desktop.vm(&nic).stdout.contains("DOWN")
+    });
     let before = Ends::of(&desktop)?;
     client.connect(&CONNECT[1..])?;
     wait_until(PATIENCE, "the page is served", || serves(mac, web));

@@ -370,6 +370,13 @@ fn nic(settings: &Settings) -> Result<Option<Nic>> {
     }
     let nic = tap::nics(&settings.root)?.into_iter().next();
     if let Some(nic) = &nic {
+        // Before anything is begun at the server: HyperKit that runs without it may go on so for long.
+        if !nic.is_there() {
+            bail!(
+                "use HyperKit's network interface {}: it is there once Docker was restarted",
+                nic.interface
+            );
+        }
         borrowed::take(&settings.state_dir, &nic.interface)?;
     }
     Ok(nic)

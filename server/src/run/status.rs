@@ -1,4 +1,4 @@
-//! What the server says of itself.
+//! What `dtap-server status` shows.
 
 use dtap_tunnel::PublicKey;
 use serde::Serialize;
@@ -23,7 +23,6 @@ struct ClientStatus {
 }
 
 impl Server {
-    /// As JSON.
     pub(super) fn status(&self) -> String {
         let clients = self.clients.iter().map(|(key, client)| ClientStatus {
             public_key: *key,
