@@ -29,6 +29,8 @@ pub(super) struct Taps {
     /// Those of the last plan.
     pub(super) planned: Vec<Wish>,
     standing: BTreeMap<String, HostTap>,
+    /// What goes as soon as other routes lead where it did.
+    leaving: Vec<HostTap>,
     /// Why wishes that have no end of their own have none, by the network's name.
     unfulfilled: BTreeMap<String, Obstacle>,
     /// Networks this host has been in: they may come back.
@@ -51,6 +53,7 @@ impl Taps {
             wishes,
             planned: Vec::new(),
             standing: BTreeMap::new(),
+            leaving: Vec::new(),
             unfulfilled: BTreeMap::new(),
             known: BTreeSet::new(),
             next_number: 0,
@@ -98,9 +101,7 @@ impl Taps {
             }
         }
         let gone = self.standing.extract_if(.., |id, _| !wanted.contains(id));
-        for (_, tap) in gone.collect::<Vec<_>>() {
-            tap.remove(&link.driver).await;
-        }
+        self.leaving.extend(gone.map(|(_, tap)| tap));
         self.standing
             .values()
             .map(HostTap::wanted_of_server)
@@ -130,6 +131,11 @@ impl Taps {
         if network.driver != "bridge" {
             return refuse("only networks of the driver bridge have a bridge to be a port of");
         }
+        if network.is_mute() {
+            return refuse(
+                "its containers may not speak to their neighbours (icc=false), so that neither may a host",
+            );
+        }
         let state = plan.networks.iter().find(|it| it.name == *name);
         if state.is_some_and(|it| it.state == Reachability::Conflict || !it.mapped.is_empty()) {
             return refuse("its addresses mean something else on this host");
@@ -155,7 +161,10 @@ impl Taps {
             .is_some_and(|it| it.serves(wish, peer));
         if !is_there {
             if let Some(old) = self.standing.remove(&network.id) {
-                old.remove(&link.driver).await;
+                match old.is_by_nic() {
+                    true => old.remove(&link.driver).await,
+                    false => self.leaving.push(old),
+                }
             }
             let tap = self.open(wish, network, link, peer, tunnel).await;
             let tap = tap.map_err(|error| (TapState::Waiting, error.to_string()))?;
@@ -179,6 +188,13 @@ impl Taps {
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
         HostTap::by_tunnel(wish, network, link, peer, tunnel, number).await
+    }
+
+    /// Removes what the last plan has no use for; its routes have heirs by now.
+    pub(super) async fn part(&mut self, driver: &Driver) {
+        for tap in std::mem::take(&mut self.leaving) {
+            tap.remove(driver).await;
+        }
     }
 
     /// What the server has made of the last plan; none if it knows no taps.
@@ -221,7 +237,7 @@ impl Taps {
     }
 
     pub(super) fn interfaces(&self) -> BTreeSet<String> {
-        let taps = self.standing.values();
+        let taps = self.standing.values().chain(&self.leaving);
         taps.map(|tap| tap.interface.clone()).collect()
     }
 
@@ -252,6 +268,7 @@ impl Taps {
 
     /// Leaves all networks.
     pub(super) async fn clear(&mut self, driver: &Driver) {
+        self.part(driver).await;
         for (_, tap) in std::mem::take(&mut self.standing) {
             tap.remove(driver).await;
         }

@@ -120,6 +120,11 @@ impl HostTap {
         }
     }
 
+    /// Whether its interface outlives it.
+    pub(super) const fn is_by_nic(&self) -> bool {
+        matches!(self.carrier, Carrier::Nic { .. })
+    }
+
     pub(super) fn is_attached(&self) -> bool {
         self.is_joined && !self.addresses.is_empty()
     }
