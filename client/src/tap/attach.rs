@@ -39,7 +39,8 @@ pub(super) async fn attach(directory: &Path, wish: Wish) -> Result<ExitCode> {
                 reason,
                 ..
             }) => {
-                let as_before = replaced.map_or(Command::Detach(name.clone()), Command::Attach);
+                let as_before =
+                    replaced.map_or_else(|| Command::Detach(name.clone()), Command::Attach);
                 tell(directory, as_before).await?;
                 bail!("attach to network {name}: {}", reason.unwrap_or_default());
             }
