@@ -53,6 +53,8 @@ fn a_network_that_cannot_be_joined_is_named_with_the_reason() -> Result<()> {
     }
     let lab = lab()?;
     lab.docker(&["network", "create", "--subnet", "172.31.0.0/24", "mapped"])?;
+    let icc = "com.docker.network.bridge.enable_icc=false";
+    lab.docker(&["network", "create", "-o", icc, "mute"])?;
     let client = Client::new(&lab, "host");
     client.connect(&["--map", "172.31.0.0/24=10.1.0.0/24"])?;
     let tap = Tap::attach(&client, "web", &[])?;
@@ -62,6 +64,7 @@ fn a_network_that_cannot_be_joined_is_named_with_the_reason() -> Result<()> {
         ("host", "only networks of the driver bridge"),
         ("none", "only networks of the driver bridge"),
         ("mapped", "its addresses mean something else on this host"),
+        ("mute", "may not speak to their neighbours (icc=false)"),
         ("elsewhere/web", "there is no connection 'elsewhere'"),
     ] {
         let said = client.run(&["tap", "attach", network]);

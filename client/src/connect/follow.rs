@@ -224,6 +224,7 @@ impl Connection {
         });
         link.set(paired, &plan, endpoint, &others, &self.taps)
             .await?;
+        self.taps.part(&link.driver).await;
         self.claims.keep(&plan.routes);
         follower.contest.set(&plan.routes);
         self.leg.set(input, plan.leg, &paired.host);

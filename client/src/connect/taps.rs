@@ -36,6 +36,8 @@ pub(super) struct Taps {
     /// Those of the last plan.
     pub(super) planned: Vec<Wish>,
     standing: BTreeMap<String, HostTap>,
+    /// What goes as soon as other routes lead where it did.
+    leaving: Vec<HostTap>,
     /// Why wishes that have no end of their own have none, by the network's name.
     unfulfilled: BTreeMap<String, Obstacle>,
     /// Networks this host has been in: they may come back.
@@ -78,6 +80,7 @@ impl Taps {
             wishes,
             planned: Vec::new(),
             standing: BTreeMap::new(),
+            leaving: Vec::new(),
             unfulfilled: BTreeMap::new(),
             known: BTreeSet::new(),
             next_number: 0,
@@ -134,9 +137,7 @@ impl Taps {
             }
         }
         let gone = self.standing.extract_if(.., |id, _| !wanted.contains(id));
-        for (_, tap) in gone.collect::<Vec<_>>() {
-            self.remove(tap, &ground.link.driver).await;
-        }
+        self.leaving.extend(gone.map(|(_, tap)| tap));
         let parents = self.parents.borrow().clone();
         let parents = parents
             .iter()
@@ -175,6 +176,11 @@ impl Taps {
                  (`dtap-client tap parent`)",
             );
         }
+        if network.is_mute() {
+            return refuse(
+                "its containers may not speak to their neighbours (icc=false), so that neither may a host",
+            );
+        }
         let state = plan.networks.iter().find(|it| it.name == *name);
         if state.is_some_and(|it| it.state == Reachability::Conflict || !it.mapped.is_empty()) {
             return refuse("its addresses mean something else on this host");
@@ -200,7 +206,10 @@ impl Taps {
             .is_some_and(|it| it.serves(wish, peer));
         if !is_there {
             if let Some(old) = self.standing.remove(&network.id) {
-                self.remove(old, &link.driver).await;
+                match old.nic() {
+                    Some(_) => self.remove(old, &link.driver).await,
+                    None => self.leaving.push(old),
+                }
             }
             let tap = self.open(wish, network, ground, tunnel, parent).await;
             let tap = tap.map_err(|error| (TapState::Waiting, error.to_string()))?;
@@ -211,6 +220,13 @@ impl Taps {
         }
         self.known.insert(name.clone());
         Ok(network.id.clone())
+    }
+
+    /// Removes what the last plan has no use for; its routes have heirs by now.
+    pub(super) async fn part(&mut self, driver: &Driver) {
+        for tap in std::mem::take(&mut self.leaving) {
+            self.remove(tap, driver).await;
+        }
     }
 
     /// What the server has made of the last plan; none if it knows no taps.
@@ -276,7 +292,7 @@ impl Taps {
     }
 
     pub(super) fn interfaces(&self) -> BTreeSet<String> {
-        let taps = self.standing.values();
+        let taps = self.standing.values().chain(&self.leaving);
         taps.map(|tap| tap.interface.clone()).collect()
     }
 
@@ -318,6 +334,7 @@ impl Taps {
 
     /// Leaves all networks.
     pub(super) async fn clear(&mut self, driver: &Driver) {
+        self.part(driver).await;
         for (_, tap) in std::mem::take(&mut self.standing) {
             self.remove(tap, driver).await;
         }

@@ -57,6 +57,16 @@ impl Network {
             Some(_) | None => format!("br-{}", self.id.get(..12).unwrap_or(&self.id)),
         }
     }
+
+    /// Whether the firewall lets nothing pass from one port of its bridge to another.
+    pub fn is_mute(&self) -> bool {
+        let is_allowed = self.options.get(ICC_OPTION).map(String::as_str);
+        // What Go's `strconv.ParseBool` takes for false.
+        matches!(
+            is_allowed,
+            Some("0" | "f" | "F" | "false" | "False" | "FALSE")
+        )
+    }
 }
 
 impl From<models::Network> for Network {
@@ -101,6 +111,7 @@ pub(super) fn address(text: &str) -> Option<IpAddr> {
     text.split('/').next()?.parse().ok()
 }
 
+const ICC_OPTION: &str = "com.docker.network.bridge.enable_icc";
 const BRIDGE_NAME_OPTION: &str = "com.docker.network.bridge.name";
 
 #[cfg(test)]
@@ -119,6 +130,16 @@ mod tests {
             .options
             .insert(BRIDGE_NAME_OPTION.into(), "docker0".into());
         assert_eq!(network.bridge_interface(), "docker0");
+    }
+
+    #[test]
+    fn a_bridge_is_mute_where_containers_may_not_speak_to_one_another() {
+        let with = |icc: &str| Network {
+            options: [(ICC_OPTION.into(), icc.into())].into(),
+            ..Network::default()
+        };
+        assert!(with("false").is_mute() && with("0").is_mute());
+        assert!(!with("true").is_mute() && !Network::default().is_mute());
     }
 
     #[test]
