@@ -217,6 +217,7 @@ impl Taps {
         }
         if let Some(tap) = self.standing.get_mut(&network.id) {
             tap.taken = taken;
+            tap.hold(&link.interface);
         }
         self.known.insert(name.clone());
         Ok(network.id.clone())

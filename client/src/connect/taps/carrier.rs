@@ -44,6 +44,7 @@ impl Taps {
         }
         let is_used = |nic: &Nic| {
             nic.interface == own
+                || self.parents.borrow().contains(&nic.address)
                 || self
                     .standing
                     .values()

@@ -210,18 +210,26 @@ impl HostTap {
             self.claimed.extend(&probed.claimed);
             return;
         }
+        self.addresses = probed.addresses;
+        self.hold(tunnel);
+    }
+
+    /// Makes the addresses and their routes what they were, should somebody have changed them: a NIC comes back bare
+    /// when its VM does, and the tunnel is the heir of a tap that the server has lost.
+    pub(super) fn hold(&mut self, tunnel: &str) {
+        if !self.is_attached() {
+            return;
+        }
         let config = RouterConfig {
-            addresses: probed.addresses.clone(),
+            addresses: self.addresses.clone(),
             mtu: self.mtu.into(),
             is_ethernet: true,
             heir_of: [tunnel.to_owned()].into(),
             ..RouterConfig::default()
         };
-        match self.router.set(&config) {
-            Ok(()) => self.problem = None,
-            Err(error) => self.problem = Some(format!("set this host's address: {error}")),
-        }
-        self.addresses = probed.addresses;
+        let set = self.router.set(&config);
+        let failure = set.map_err(|error| format!("set this host's address: {error}"));
+        self.problem = failure.err();
     }
 
     pub(super) fn state(&self) -> status::Tap {
