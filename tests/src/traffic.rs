@@ -1,5 +1,6 @@
 //! What users do with a tunnel, as sockets of the test: fetch a page, keep a connection, be called by a container.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use crate::echo::{EchoServer, tcp_echoes, udp_echoes};
 use crate::inside::Inside;
 use crate::lab::{Container, Lab, Namespace, PAGE};
+use crate::wait::wait_until;
 
 /// Whether a container serves its page to this machine now. A lost packet costs a quarter of a second, not TCP's second.
 pub fn serves(from: &Namespace, container: impl Into<IpAddr>) -> bool {
@@ -34,6 +36,9 @@ pub fn serves(from: &Namespace, container: impl Into<IpAddr>) -> bool {
 /// When one of them is not answered.
 pub fn answers(lab: &Lab, container: &Container) -> Result<()> {
     let inside = Inside::of(lab, container)?;
+    wait_until(DETECTION, "its IPv6 addresses are its own", || {
+        inside.enter(|| Ok(is_settled()?)).unwrap_or_default()
+    });
     let echo = inside.enter(EchoServer::start)?;
     for &address in &container.addresses {
         lab.mac(&["ping", "-c1", "-W2", &address.to_string()])
@@ -46,6 +51,20 @@ pub fn answers(lab: &Lab, container: &Container) -> Result<()> {
     }
     Ok(())
 }
+
+/// Whether no IPv6 address of this network namespace is tentative any more: until then it answers nobody (RFC 4862, 5.4).
+fn is_settled() -> io::Result<bool> {
+    let addresses = fs::read_to_string("/proc/thread-self/net/if_inet6")?;
+    let mut flags = addresses
+        .lines()
+        .filter_map(|line| u32::from_str_radix(line.split_whitespace().nth(4)?, 16).ok());
+    Ok(flags.all(|flags| flags & TENTATIVE == 0))
+}
+
+/// Of proc's if_inet6 (the kernel's `if_addr.h`, `IFA_F_TENTATIVE`).
+const TENTATIVE: u32 = 0x40;
+/// Several times what duplicate address detection takes.
+const DETECTION: Duration = Duration::from_secs(10);
 
 /// A connection from the host to a container that sends back what it gets.
 #[derive(Debug)]
@@ -136,7 +155,7 @@ impl Caller {
 fn accept(listener: &TcpListener) -> Result<(TcpStream, SocketAddr)> {
     listener.set_nonblocking(true)?;
     let mut accepted = None;
-    crate::wait_until(PATIENCE, "a container calls the host", || {
+    wait_until(PATIENCE, "a container calls the host", || {
         accepted = listener.accept().ok();
         accepted.is_some()
     });
