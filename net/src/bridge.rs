@@ -1,8 +1,7 @@
 //! Ports of the machine's bridges: interfaces of ours that are in the Ethernet of a Docker network. And NICs, which are
 //! ours for a while only, as ports or otherwise.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use dtap_tunnel::HardwareAddress;
@@ -21,7 +20,7 @@ use crate::netlink::route;
 pub fn join(interface: &str, bridge: &str) -> io::Result<u32> {
     let index = if_nametoindex(bridge).map_err(|_| missing("bridge", bridge))?;
     let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
-    let port = find(&mut socket, interface)?;
+    let port = find(&mut socket, "interface", interface)?;
     if port.master != Some(index) || !port.is_up {
         link::enslave(&mut socket, port.index, index)?;
     }
@@ -34,7 +33,7 @@ pub fn join(interface: &str, bridge: &str) -> io::Result<u32> {
 /// There is no such interface, or the kernel refused.
 pub fn raise(interface: &str) -> io::Result<()> {
     let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
-    let link = find(&mut socket, interface)?;
+    let link = find(&mut socket, "interface", interface)?;
     if link.is_up {
         return Ok(());
     }
@@ -60,11 +59,7 @@ pub fn nics() -> io::Result<BTreeMap<HardwareAddress, String>> {
 /// There is no such bridge.
 pub fn mtu(bridge: &str) -> io::Result<u16> {
     let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
-    let mtu = link::links(&mut socket)?
-        .into_iter()
-        .find(|link| link.name == bridge)
-        .ok_or_else(|| missing("bridge", bridge))?
-        .mtu;
+    let mtu = find(&mut socket, "bridge", bridge)?.mtu;
     Ok(mtu.try_into().unwrap_or(u16::MAX))
 }
 
@@ -72,11 +67,11 @@ pub fn mtu(bridge: &str) -> io::Result<u16> {
 ///
 /// # Errors
 /// There is none, or the kernel refused.
-pub fn borrow_nic(hardware: [u8; 6]) -> io::Result<String> {
+pub fn borrow_nic(address: HardwareAddress) -> io::Result<String> {
     let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
     let nic = link::links(&mut socket)?
         .into_iter()
-        .find(|link| link.hardware == Some(hardware))
+        .find(|link| link.hardware == Some(address.0))
         .ok_or_else(|| {
             let what = "the engine's machine has no such NIC: restart Docker, so that HyperKit gives it one";
             io::Error::new(io::ErrorKind::NotFound, what)
@@ -106,7 +101,7 @@ pub fn borrowed_nics() -> io::Result<BTreeSet<String>> {
 /// The kernel refused.
 pub fn return_nic(interface: &str) -> io::Result<()> {
     let mut socket = Socket::new(SockProtocol::NetlinkRoute)?;
-    let nic = find(&mut socket, interface)?;
+    let nic = find(&mut socket, "interface", interface)?;
     release(&mut socket, nic.index)
 }
 
@@ -132,11 +127,10 @@ fn release(socket: &mut Socket, index: u32) -> io::Result<()> {
     link::release(socket, index)
 }
 
-fn find(socket: &mut Socket, interface: &str) -> io::Result<Link> {
+fn find(socket: &mut Socket, kind: &str, name: &str) -> io::Result<Link> {
     let mut links = link::links(socket)?.into_iter();
-    links
-        .find(|link| link.name == interface)
-        .ok_or_else(|| missing("interface", interface))
+    let link = links.find(|link| link.name == name);
+    link.ok_or_else(|| missing(kind, name))
 }
 
 fn missing(kind: &str, name: &str) -> io::Error {

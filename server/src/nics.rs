@@ -83,7 +83,7 @@ impl Nics {
     }
 
     fn find(&mut self, address: HardwareAddress) -> io::Result<()> {
-        let interface = bridge::borrow_nic(address.0)?;
+        let interface = bridge::borrow_nic(address)?;
         let known = self.borrowed.get(&address);
         if known.is_none_or(|it| it.interface != interface) {
             tracing::info!(interface, %address, "NIC leads to a host");

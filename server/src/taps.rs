@@ -104,7 +104,7 @@ impl Taps {
                 self.open(driver, key, client, *number, bridge).await?
             }
             Carrier::Nic { address } => {
-                let interface = bridge::borrow_nic(address.0)?;
+                let interface = bridge::borrow_nic(*address)?;
                 Port {
                     bridge: place(&interface, tap.bridge.as_deref())?,
                     interface,
